@@ -1,0 +1,57 @@
+"""Decoders by name: scikit-learn pipelines on (n_samples, n_features), scaled inside the fold.
+
+Add one: a function or class in a file of this folder and a line in DECODERS.
+"""
+
+import inspect
+from typing import Any
+
+from ...datasets.errors import ConfigError
+from ...datasets.tables import nearest, resolve
+
+DECODERS = {
+    "lda": "mitral.decode.decoders.linear:lda",
+    "linear_svm": "mitral.decode.decoders.linear:linear_svm",
+    "logistic": "mitral.decode.decoders.linear:logistic",
+    "nearest_centroid": "mitral.decode.decoders.nearest_centroid:nearest_centroid",
+    "ridge": "mitral.decode.decoders.linear:ridge",
+    "ridge_classifier": "mitral.decode.decoders.linear:ridge_classifier",
+}
+
+
+def make_decoder(name: str, **parameters: Any) -> Any:
+    """A new, unfitted decoder.
+
+    Parameters
+    ----------
+    name : key of ``DECODERS``, or "package.module:object" of any scikit-learn estimator
+    parameters : handed to it
+
+    Raises
+    ------
+    UnknownName : no such decoder
+    ConfigError : a parameter that it does not have
+
+    Examples
+    --------
+    >>> make_decoder("ridge", alpha=10.0).steps[-1][1].alpha
+    10.0
+    """
+    return build(name, DECODERS, what="decoder", **parameters)
+
+
+def build(name: str, table: dict[str, str], *, what: str, **parameters: Any) -> Any:
+    """Resolve a name in a table and call it with checked parameters.
+
+    Raises
+    ------
+    UnknownName : no such entry
+    ConfigError : a parameter that it does not have, with the nearest ones
+    """
+    factory = resolve(name, table, what=what)
+    valid = inspect.signature(factory).parameters
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in valid.values())
+    for parameter in parameters:
+        if parameter not in valid and not takes_any:
+            raise ConfigError(f"{what} {name!r} has no parameter {parameter!r}. {nearest(parameter, valid)}")
+    return factory(**parameters)
