@@ -66,7 +66,7 @@ def accuracy(study: xr.Dataset, *, theme: str = "light") -> "Figure":
     low, high = rows[["null_low", "null_high"]].to_numpy()[banded].T
     figure.add_bar(
         orientation="h", y=place[banded], base=low, x=high - low, width=0.62, hoverinfo="skip",
-        marker={"color": BAND, "line": {"width": 0}}, name="null band: middle 95 % with shuffled targets",
+        marker={"color": BAND, "line": {"width": 0}}, name="null band: middle 95\u00a0% with shuffled targets",
     )  # fmt: skip
     figure.add_scatter(
         x=np.repeat(rows["chance"].to_numpy(), 3),
@@ -85,7 +85,7 @@ def accuracy(study: xr.Dataset, *, theme: str = "light") -> "Figure":
         place, names = np.append(place, len(rows) + 0.25), [*names, "mean"]
         hover = f"mean {number(mean[0])} ({number(mean[1])} to {number(mean[2])})"
         _add_scores(figure, mean[None], place[-1:], [hover], name=for_plotly(name), symbol="diamond", color=INK[theme])
-    figure.update_xaxes(title_text=for_plotly(spoken(attrs.get("metric", "score"))), rangemode="tozero")
+    figure.update_xaxes(title_text=for_plotly(spoken(attrs.get("metric", "score")), limit=60), rangemode="tozero")
     figure.update_yaxes(
         tickvals=place, ticktext=names, range=[place[-1] + 0.7, -0.7], showgrid=False, ticks="", showline=False
     )
@@ -115,22 +115,25 @@ def confusion(result: xr.Dataset, *, theme: str = "light") -> "Figure":
     labels = [str(label) for label in result["label"].values]
     ticks, full = [for_plotly(label, limit=16) for label in labels], [for_plotly(label) for label in labels]
     hover = [
-        [f"{true} decoded as {named}<br>{int(n)} of {int(row.sum())} trials" for named, n in zip(full, row, strict=True)]
+        [f"{true} decoded as {said}<br>{int(n)} of {int(row.sum())} trials" for said, n in zip(full, row, strict=True)]
         for true, row in zip(full, counts, strict=True)
     ]
     place = np.arange(len(labels))
     figure = go.Figure(layout=_layout(theme))
     figure.add_heatmap(
         z=share, x=place, y=place, hovertext=hover, hoverinfo="text", coloraxis="coloraxis", xgap=2, ygap=2,
-        text=_cell_texts(share), texttemplate="%{text}" if len(labels) <= MOST_CELL_TEXTS else None, textfont={"size": 11},
+        text=_cell_texts(share), textfont={"size": 11},
+        texttemplate="%{text}" if len(labels) <= MOST_CELL_TEXTS else None,
     )  # fmt: skip
-    axis = {"tickvals": place, "ticktext": ticks, "showgrid": False, "showline": False, "ticks": "", "constrain": "domain"}
-    decoded, presented = (for_plotly(title) for title in confusion_titles(result))
+    axis = {"tickvals": place, "ticktext": ticks, "showgrid": False, "showline": False, "ticks": ""}
+    axis |= {"constrain": "domain"}
+    decoded, presented = (for_plotly(title, limit=48) for title in confusion_titles(result))
     figure.update_xaxes(title_text=decoded, **axis)
     figure.update_yaxes(title_text=presented, autorange="reversed", scaleanchor="x", **axis)
+    title = {"text": f"share of the trials of each {presented}", "side": "top", "font": {"size": 13}}
     bar = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "len": 0.75, "thickness": 8}
-    bar |= {"title": {"text": f"share of the trials of each {presented}", "side": "top", "font": {"size": 13}}, "tickformat": ".0%"}
-    figure.update_layout(height=230 + 34 * max(len(labels), 6), coloraxis={"cmin": 0, "cmax": 1, "colorbar": bar | {"outlinewidth": 0, "nticks": 5}})
+    bar |= {"title": title, "tickformat": ".0%", "outlinewidth": 0, "nticks": 5}
+    figure.update_layout(height=230 + 34 * max(len(labels), 6), coloraxis={"cmin": 0, "cmax": 1, "colorbar": bar})
     return figure
 
 
@@ -159,35 +162,14 @@ def trajectories(trajectory: xr.DataArray, *, color: str = "odor", theme: str = 
     make = go.Scatter3d if n_axes == 3 else go.Scatter
     every = max(1, -(-trajectory.sizes["trial"] * trajectory.sizes["time"] // MOST_POINTS))
     shown = trajectory.isel(trial=slice(None, None, every))
-    values, time = shown[color].to_numpy(), trajectory["time"].to_numpy()
-    figure = go.Figure(layout=_layout(theme))
-    for position, condition in enumerate(conditions):
-        points, told = joined(shown.isel(trial=np.flatnonzero(values == condition)))
-        name = for_plotly(condition)
-        figure.add_trace(make(
-            **_axes(points, told[:, 1], n_axes), mode="lines", name=name, legendgroup=str(position), showlegend=False,
-            line={"color": style(position, theme).color, "width": 1}, opacity=0.16, customdata=told,
-            hovertemplate=f"{name}<br>trial %{{customdata[0]:d}}<br>%{{customdata[1]:.3f}} s<extra></extra>",
-        ))  # fmt: skip
-    for position, condition in enumerate(conditions):
-        look, n = style(position, theme), int((trajectory[color] == condition).sum())
-        hover = f"{for_plotly(condition)}<br>mean of {n} trials<br>%{{customdata:.3f}} s<extra></extra>"
-        figure.add_trace(make(
-            **_axes(means[position], time, n_axes), mode="lines+markers", name=for_plotly(condition, limit=28),
-            legendgroup=str(position), customdata=time, hovertemplate=hover,
-            line={"color": look.color, "width": 5 if n_axes == 3 else 3, "dash": look.dash},
-            marker={"color": look.color, "symbol": look.symbol, "size": 3.5 if n_axes == 3 else 7},
-        ))  # fmt: skip
-    for (name, index), symbol in zip(moments(trajectory).items(), ("circle-open", "diamond-open"), strict=False):
-        figure.add_trace(make(
-            **_axes(means[:, index], np.full(len(conditions), time[index]), n_axes), mode="markers", name=for_plotly(name),
-            hovertext=[f"{for_plotly(c)}<br>{for_plotly(name)}" for c in conditions], hoverinfo="text",
-            marker={"symbol": symbol, "size": 7 if n_axes == 3 else 12, "color": INK[theme], "line": {"width": 2}},
-        ))  # fmt: skip
+    traces = _trial_lines(shown, color, conditions, n_axes, theme)
+    traces += _mean_lines(trajectory, color, conditions, means, n_axes, theme)
+    traces += _moment_marks(trajectory, conditions, means, n_axes, theme)
+    figure = go.Figure(data=[make(**trace) for trace in traces], layout=_layout(theme))
     _title_axes(figure, trajectory, shown, n_axes)
     unit = trajectory[color].attrs.get("units")
-    title = for_plotly(spoken(color) + (f" ({unit})" if unit else ""))
-    figure.update_layout(height=600, legend={"title": {"text": title, "font": {"size": 13}}, "itemsizing": "constant", "entrywidth": 118})
+    title = {"text": for_plotly(spoken(color) + (f" ({unit})" if unit else ""), limit=28), "font": {"size": 13}}
+    figure.update_layout(height=600, legend={"title": title, "itemsizing": "constant", "entrywidth": 118})
     return figure
 
 
@@ -251,14 +233,15 @@ def _add_scores(
     score, low, high = scores.T
     figure.add_scatter(
         x=score, y=place, mode="markers", marker={"symbol": symbol, "size": 11, "color": color}, name=name,
-        error_x={"type": "data", "array": high - score, "arrayminus": score - low, "thickness": 2, "width": 5, "color": color},
+        error_x={"array": high - score, "arrayminus": score - low, "thickness": 2, "width": 5, "color": color},
         hovertext=list(hover), hoverinfo="text",
     )  # fmt: skip
 
 
 def _row_hovers(rows: Any) -> list[str]:
     return [
-        f"{for_plotly(row.population)}<br>score {number(row.score)} ({number(row.score_low)} to {number(row.score_high)})"
+        f"{for_plotly(row.population)}"
+        f"<br>score {number(row.score)} ({number(row.score_low)} to {number(row.score_high)})"
         f"<br>chance {number(row.chance, digits=3)}, null band {number(row.null_low)} to {number(row.null_high)}"
         f"<br>p = {number(row.p_value, digits=2)}; {number(row.n_trials, digits=6)} trials, "
         f"{number(row.n_units, digits=6)} units"
@@ -271,6 +254,57 @@ def _cell_texts(share: np.ndarray) -> list[list[str]]:
     return [[f"{100 * value:.0f}%" if value > 0 else "" for value in row] for row in share]
 
 
+def _trial_lines(
+    shown: xr.DataArray, color: str, conditions: list[Any], n_axes: int, theme: str
+) -> list[dict[str, Any]]:
+    """Single trials, one trace for each condition: a trace for each trial would take three times as long to send."""
+    traces, values = [], shown[color].to_numpy()
+    for position, condition in enumerate(conditions):
+        points, told = joined(shown.isel(trial=np.flatnonzero(values == condition)))
+        name = for_plotly(condition)
+        hover = f"{name}<br>trial %{{customdata[0]:d}}<br>%{{customdata[1]:.3f}} s<extra></extra>"
+        look = {"line": {"color": style(position, theme).color, "width": 1}, "opacity": 0.16, "showlegend": False}
+        traces.append(
+            _axes(points, told[:, 1], n_axes)
+            | {"mode": "lines", "name": name, "legendgroup": str(position), "customdata": told, "hovertemplate": hover}
+            | look
+        )
+    return traces
+
+
+def _mean_lines(
+    trajectory: xr.DataArray, color: str, conditions: list[Any], means: np.ndarray, n_axes: int, theme: str
+) -> list[dict[str, Any]]:
+    traces, time = [], trajectory["time"].to_numpy()
+    for position, condition in enumerate(conditions):
+        look, n = style(position, theme), int((trajectory[color] == condition).sum())
+        hover = f"{for_plotly(condition)}<br>mean of {n} trials<br>%{{customdata:.3f}} s<extra></extra>"
+        size, width = (3.5, 5) if n_axes == 3 else (7, 3)
+        traces.append(
+            _axes(means[position], time, n_axes)
+            | {"mode": "lines+markers", "name": for_plotly(condition, limit=28), "legendgroup": str(position)}
+            | {"customdata": time, "hovertemplate": hover}
+            | {"line": {"color": look.color, "width": width, "dash": look.dash}}
+            | {"marker": {"color": look.color, "symbol": look.symbol, "size": size}}
+        )
+    return traces
+
+
+def _moment_marks(
+    trajectory: xr.DataArray, conditions: list[Any], means: np.ndarray, n_axes: int, theme: str
+) -> list[dict[str, Any]]:
+    traces, time = [], trajectory["time"].to_numpy()
+    for (name, index), symbol in zip(moments(trajectory).items(), ("circle-open", "diamond-open"), strict=False):
+        size = 7 if n_axes == 3 else 12
+        traces.append(
+            _axes(means[:, index], np.full(len(conditions), time[index]), n_axes)
+            | {"mode": "markers", "name": for_plotly(name, limit=28), "hoverinfo": "text"}
+            | {"hovertext": [f"{for_plotly(condition)}<br>{for_plotly(name)}" for condition in conditions]}
+            | {"marker": {"symbol": symbol, "size": size, "color": INK[theme], "line": {"width": 2}}}
+        )
+    return traces
+
+
 def _axes(points: np.ndarray, time: np.ndarray, n_axes: int) -> dict[str, np.ndarray]:
     """The coordinates of a path: its first latents, or time and the only one."""
     if n_axes == 1:
@@ -281,7 +315,7 @@ def _axes(points: np.ndarray, time: np.ndarray, n_axes: int) -> dict[str, np.nda
 def _title_axes(figure: "Figure", trajectory: xr.DataArray, shown: xr.DataArray, n_axes: int) -> None:
     titles = [latent_title(trajectory, latent) for latent in range(n_axes)]  # no data in it; 3-D text keeps entities
     if n_axes == 1:
-        figure.update_layout(xaxis_title_text=for_plotly(time_title(trajectory)), yaxis_title_text=titles[0])
+        figure.update_layout(xaxis_title_text=for_plotly(time_title(trajectory), limit=60), yaxis_title_text=titles[0])
     elif n_axes == 2:
         figure.update_layout(xaxis_title_text=titles[0], yaxis={"title": {"text": titles[1]}, "scaleanchor": "x"})
     else:

@@ -6,7 +6,7 @@ Heavy imports are inside the verbs, so that ``mitral --help`` answers at once. R
 143 terminated.
 """
 
-import json
+import io
 import os
 import signal
 import sys
@@ -16,8 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from ..datasets.errors import MitralError
-from .messages import Console
+from .messages import Console, as_json, printable
 
 HELP = """Decode neural populations: what can be read out, when, from how many neurons, and in which animals.
 
@@ -35,13 +34,23 @@ Exit codes: 0 ok, 1 unexpected, 2 usage, 3 configuration, 4 data or integrity, 5
 7 over a limit, 130 interrupted, 143 terminated.
 """
 
-app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(help=HELP, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 StoreOption = Annotated[
     Path, typer.Option("--store", help="Folder of the lab store.", envvar="MITRAL_STORE", show_default=True)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, for programs.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of the linear algebra libraries.")]
+FolderOption = Annotated[Path, typer.Option("--folder", help="Where the demo lab and its report go.")]
+ReportFile = Annotated[Path | None, typer.Option("--report", help="HTML report; the default is NAME.html here.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides the file, as validation.n_folds=10.")
+]
+ReaderOption = Annotated[
+    list[str] | None, typer.Option("--option", "-o", metavar="NAME=VALUE", help="For the reader, as animal=m1.")
+]
+PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on this machine.")]
+AddressOption = Annotated[str, typer.Option("--address", help="Of this machine only: the explorer has no login yet.")]
 DEFAULT_STORE = Path("lab")
 
 
@@ -61,12 +70,10 @@ def _mitral(
 
 
 @app.command()
-def demo(
-    folder: Annotated[Path, typer.Option("--folder", help="Where the demo lab and its report go.")] = Path("mitral-demo"),
-    as_json: JsonOption = False,
-    threads: ThreadsOption = 1,
-) -> None:
-    """Simulate a lab of five mice, store it, decode odor identity, write a report.
+def demo(folder: FolderOption = Path("mitral-demo"), as_json: JsonOption = False, threads: ThreadsOption = 1) -> None:
+    """Simulate a lab, decode its odors.
+
+    Makes recordings of five mice, stores them, decodes odor identity in each, and writes a report.
 
     Example: mitral demo --folder my-demo
     """
@@ -87,21 +94,18 @@ def fetch(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Download a published data set and check every file against its sha256.
+    """Download a published data set.
+
+    Every file is checked against its sha256; what is there already and right is not downloaded again.
 
     Example: mitral fetch iurilli2017 --to iurilli2017
     """
-    from ..datasets.sources.fetch import fetch as fetch_files
+    from .verbs import fetch_files
 
     console = Console(as_json)
-    folder = to or Path(source)
     with console.progress() as progress:
-        files = fetch_files(source, folder, from_folder=from_folder, progress=progress)
-    console.result(
-        {"source": source, "folder": str(folder), "files": [[str(name), str(status)] for name, status in files]},
-        lines=[f"{status:>10}  {name}" for name, status in files]
-        + [f"Next: mitral ingest {source} {folder} --store lab"],
-    )
+        outcome, lines = fetch_files(source, to or Path(source), from_folder, progress=progress, say=console.say)
+    console.result(outcome, lines=lines)
 
 
 @app.command()
@@ -109,14 +113,14 @@ def ingest(
     source: Annotated[str, typer.Argument(help="The format or data set: arrays, nwb, iurilli2017.")],
     path: Annotated[Path, typer.Argument(help="The file or folder to read.")],
     store: StoreOption = DEFAULT_STORE,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="NAME=VALUE for the reader, for example set=aPCx_15.")
-    ] = None,
+    option: ReaderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read recordings into the store; each becomes a checked session. Makes the store if there is none.
+    """Read recordings into a store.
 
-    Example: mitral ingest iurilli2017 iurilli2017/ --store lab
+    Each recording becomes a checked session. Where there is no store yet, one is made.
+
+    Example: mitral ingest arrays my_recording/ --store lab
     """
     from .verbs import ingest_sessions
 
@@ -128,15 +132,15 @@ def ingest(
 
 @app.command("ls")
 def ls(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """List the sessions and results of a store.
+    """List sessions and results.
 
     Example: mitral ls --store lab --json
     """
     from .verbs import list_store
 
     console = Console(as_json)
-    outcome, tables = list_store(store)
-    console.result(outcome, tables=tables)
+    outcome, tables, lines = list_store(store)
+    console.result(outcome, tables=tables, lines=lines)
 
 
 @app.command()
@@ -145,7 +149,9 @@ def show(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one session or result: what it holds, where it came from.
+    """Show one session or result.
+
+    Says what it holds and where it came from.
 
     Example: mitral show mouse-1 --store lab
     """
@@ -158,7 +164,9 @@ def show(
 
 @app.command()
 def verify(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Check every stored byte against its sha256.
+    """Check that nothing is damaged.
+
+    Reads every stored byte and compares it with its sha256.
 
     Example: mitral verify --store lab
     """
@@ -166,8 +174,8 @@ def verify(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
 
     console = Console(as_json)
     with console.progress() as progress:
-        outcome = verify_store(store, progress=progress)
-    console.result(outcome, lines=[*outcome["problems"], outcome["summary"]])
+        outcome, lines = verify_store(store, progress=progress)
+    console.result(outcome, lines=lines)
     if outcome["problems"]:
         raise typer.Exit(4)
 
@@ -176,14 +184,16 @@ def verify(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
 def run_config(
     config: Annotated[Path, typer.Argument(help="TOML file that says what to decode.")],
     store: StoreOption = DEFAULT_STORE,
-    report: Annotated[Path | None, typer.Option("--report", help="HTML report; the default is NAME.html here.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE overrides the file.")] = None,
+    report: ReportFile = None,
+    set_: SetOption = None,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
 ) -> None:
-    """Decode what a configuration describes, save the results, write a report.
+    """Decode as a file describes.
 
-    Example: mitral run examples/odor_identity_demo.toml --store lab --set validation.n_permutations=1000
+    Saves the results in the store and writes a report. What has been computed before is not computed again.
+
+    Example: mitral run examples/odor_identity_demo.toml --store lab
     """
     from .verbs import run_file
 
@@ -196,48 +206,79 @@ def run_config(
 @app.command("app")
 def explore(
     store: StoreOption = DEFAULT_STORE,
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on this machine.")] = 8501,
-    address: Annotated[str, typer.Option("--address", help="Loopback only: the explorer has no login yet.")] = "127.0.0.1",
+    port: PortOption = 8501,
+    address: AddressOption = "127.0.0.1",
+    as_json: JsonOption = False,
 ) -> None:
-    """Open the explorer in the browser.
+    """Open the explorer in a browser.
 
     Example: mitral app --store lab
     """
     import subprocess
 
     from ..datasets.store import Store
-    from .explorer.launch import app_command
+    from .explorer.launch import app_command, app_environment
 
     Store(store)
-    command = app_command(store, port=port, address=address)
-    Console(False).say(f"Explorer of {store} at http://{address}:{port} (Ctrl-C stops it)")
-    raise typer.Exit(subprocess.call(command, env=os.environ | {"MITRAL_STORE": str(store.resolve())}))
+    command, url = app_command(store, port=port, address=address), f"http://{address}:{port}"
+    console = Console(as_json)
+    console.say("Ctrl-C stops it")
+    console.result({"store": str(store), "url": url}, lines=[f"Explorer of {store}: {url}"])
+    raise typer.Exit(subprocess.call(command, env=app_environment(store), stdout=sys.stderr))
 
 
-def _terminated(number: int, frame: Any) -> NoReturn:
-    raise SystemExit(128 + number)
+STOPS = {
+    128 + signal.SIGINT: "interrupted; nothing was half-written. The same command goes on where this one stopped",
+    128 + signal.SIGTERM: "terminated; nothing was half-written. The same command goes on where this one stopped",
+}
 
 
 def main() -> None:
-    """Run the command and turn errors into messages and exit codes."""
-    signal.signal(signal.SIGTERM, _terminated)
+    """Run the command and turn errors and signals into messages and exit codes."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs ignore some
+            signal.signal(number, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a name must not end a run
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app(standalone_mode=True)
-    except MitralError as error:
-        _fail(str(error), type(error).__name__, error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; nothing was half-written", "KeyboardInterrupt", 130)
-    except Exception as error:  # the last resort: say what happened, keep the traceback for a report
-        if os.environ.get("MITRAL_DEBUG"):
+        raise SystemExit(app(sys.argv[1:] or ["--help"], prog_name="mitral", standalone_mode=False))
+    except SystemExit as stop:
+        if stop.code not in STOPS:
             raise
-        text = f"unexpected {type(error).__name__}: {error}. Set MITRAL_DEBUG=1 for the traceback, and please report it."
-        _fail(text, type(error).__name__, 1)
+        _fail(STOPS[stop.code], "Interrupted", stop.code)
+    except BrokenPipeError:  # whoever reads stdout has stopped, as in `mitral ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except Exception as error:
+        _explain(error)
+
+
+def _stop(number: int, frame: Any) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+    raise SystemExit(128 + number)
+
+
+def _explain(error: Exception) -> NoReturn:
+    """A message and an exit code instead of a traceback."""
+    if os.environ.get("MITRAL_DEBUG"):
+        sys.excepthook(type(error), error, error.__traceback__)
+    kind, words = type(error).__name__, " ".join([str(error), *getattr(error, "__notes__", [])])
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "mitral"
+        _fail(f"{error.format_message().rstrip('.')}. See: {command} --help", kind, error.exit_code)
+    if hasattr(error, "exit_code"):  # raised on purpose (datasets.errors, not imported here: it would load xarray)
+        _fail(words, kind, error.exit_code)
+    if isinstance(error, MemoryError):
+        _fail(f"not enough memory: {words}. Use wider bins, a shorter window or fewer sessions", kind, 7)
+    _fail(f"unexpected {kind}: {words}. Set MITRAL_DEBUG=1 for the traceback, and please report it", kind, 1)
 
 
 def _fail(message: str, kind: str, code: int) -> NoReturn:
     if "--json" in sys.argv:
-        print(json.dumps({"error": {"type": kind, "message": message, "exit_code": code}}))
-    print(f"mitral: {message}", file=sys.stderr)
+        print(as_json({"error": {"type": kind, "message": message, "exit_code": code}}), flush=True)
+    print(f"mitral: {printable(message)}", file=sys.stderr)
     raise SystemExit(code)
 
 

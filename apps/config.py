@@ -10,19 +10,34 @@
 Every number has its unit in its name. An unknown key is an error that names the nearest valid one.
 """
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..datasets.errors import ConfigError
 from ..datasets.tables import nearest
 
-Window = tuple[Annotated[float, Field(allow_inf_nan=False)], Annotated[float, Field(allow_inf_nan=False)]]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LONGEST_S = 100.0  # farthest that a window may reach from its event
+MOST_BINS = 10_000  # in one window
+LARGEST_SEED = 2**32 - 1  # of numpy's oldest generator, which scikit-learn takes
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(parameters, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError("texts, finite numbers, true or false, and lists or tables of these") from error
+    return parameters
+
+
+Seconds = Annotated[float, Field(ge=-LONGEST_S, le=LONGEST_S, allow_inf_nan=False)]
+Window = tuple[Seconds, Seconds]
+BinWidth = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
+Parameters = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
 class Section(BaseModel):
@@ -34,7 +49,7 @@ class Section(BaseModel):
 class Data(Section):
     """Which sessions of the store."""
 
-    sessions: tuple[str, ...] = ("*",)  # ids, or patterns with * and ?
+    sessions: tuple[str, ...] = Field(default=("*",), min_length=1)  # ids, or patterns with * and ?
     min_trials: int = Field(default=5, ge=2)  # classes with fewer trials are left out, and counted
 
 
@@ -44,7 +59,7 @@ class Activity(Section):
     signal: Literal["spikes", "trace"] = "spikes"
     event: str = "inhalation_onset"
     window_s: Window = (0.0, 0.5)
-    bin_width_s: Positive = 0.1
+    bin_width_s: BinWidth = 0.1
     square_root: bool = True  # of counts, inside the fold
 
 
@@ -53,9 +68,9 @@ class Decoding(Section):
 
     target: str = "odor"
     decoder: str = "lda"
-    parameters: dict[str, Any] = Field(default_factory=dict)  # of the decoder
+    parameters: Parameters = Field(default_factory=dict)  # of the decoder
     metric: str | None = None  # None: balanced accuracy for classes, R2 for numbers
-    populations: tuple[Literal["session", "pseudo-population"], ...] = ("session",)
+    populations: tuple[Literal["session", "pseudo-population"], ...] = Field(default=("session",), min_length=1)
     pool_by: str = "area"  # unit column: one pseudo-population for each of its values
     control_window_s: Window | None = None  # a window before the stimulus, expected at chance
 
@@ -63,23 +78,23 @@ class Decoding(Section):
 class Validation(Section):
     """Who trains, who tests, and what chance is."""
 
-    n_folds: int = Field(default=5, ge=2)
+    n_folds: int = Field(default=5, ge=2, le=1000)
     group: str | None = None  # trial column whose trials never part; labels are permuted within it
-    n_repeats: int = Field(default=10, ge=1)  # of split and matching, for pseudo-populations
-    n_permutations: int = Field(default=200, ge=1)
-    n_bootstrap: int = Field(default=1000, ge=100)
-    random_state: int = Field(default=0, ge=0)
+    n_repeats: int = Field(default=10, ge=1, le=10_000)  # of split and matching, for pseudo-populations
+    n_permutations: int = Field(default=200, ge=1, le=1_000_000)
+    n_bootstrap: int = Field(default=1000, ge=100, le=1_000_000)
+    random_state: int = Field(default=0, ge=0, le=LARGEST_SEED)
 
 
 class Trajectory(Section):
     """Trajectories for looking, fitted on all trials and never scored."""
 
     reducer: str = "pca"
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    n_latents: int = Field(default=3, ge=1)
+    parameters: Parameters = Field(default_factory=dict)  # of the reducer
+    n_latents: int = Field(default=3, ge=1, le=1000)
     window_s: Window = (-0.2, 0.6)
-    bin_width_s: Positive = 0.02
-    smooth_sd_s: NotNegative = 0.03
+    bin_width_s: BinWidth = 0.02
+    smooth_sd_s: float = Field(default=0.03, ge=0, le=LONGEST_S, allow_inf_nan=False)
 
 
 class Config(Section):
@@ -93,15 +108,19 @@ class Config(Section):
     trajectory: Trajectory = Trajectory()
 
     @model_validator(mode="after")
-    def _windows_go_forward(self) -> "Config":
+    def _windows_hold_bins(self) -> "Config":
         windows = {
-            "activity.window_s": self.activity.window_s,
-            "decoding.control_window_s": self.decoding.control_window_s,
-            "trajectory.window_s": self.trajectory.window_s,
+            "activity.window_s": (self.activity.window_s, self.activity.bin_width_s),
+            "decoding.control_window_s": (self.decoding.control_window_s, self.activity.bin_width_s),
+            "trajectory.window_s": (self.trajectory.window_s, self.trajectory.bin_width_s),
         }
-        for key, window in windows.items():
-            if window is not None and not window[0] < window[1]:
-                raise ValueError(f"{key} must be (start, stop) with start < stop, got {window}")
+        for key, (window, bin_width_s) in windows.items():
+            if window is None:
+                continue
+            if not window[0] < window[1]:
+                raise ValueError(f"{key} must be [start, stop] with start < stop, got {list(window)}")
+            if (window[1] - window[0]) / bin_width_s > MOST_BINS:
+                raise ValueError(f"{key} = {list(window)} holds over {MOST_BINS} bins of {bin_width_s} s; widen them")
         return self
 
     def resolved(self) -> dict[str, Any]:
@@ -123,14 +142,13 @@ def read_config(path: str | Path, overrides: Mapping[str, str] | None = None) ->
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"there is no file {str(path)!r}. Give the path of a TOML configuration.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{str(path)!r} cannot be read as text: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{str(path)!r} is not valid TOML: {error}.") from error
+        raise ConfigError(f"{str(path)!r} cannot be read as text: {error}. Give a TOML file in UTF-8.") from error
+    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, and numbers of thousands of digits
+        raise ConfigError(f"{str(path)!r} is not valid TOML: {error}. Correct it there; texts need quotes.") from error
     for key, value in (overrides or {}).items():
         _override(values, key, value)
     return make_config(values, where=str(path))
@@ -151,19 +169,73 @@ def make_config(values: Mapping[str, Any], *, where: str = "configuration") -> C
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_in_words(problem) for problem in error.errors())) from error
+        said = {problem["loc"][:2]: _in_words(problem) for problem in reversed(error.errors())}  # first of each key
+        raise ConfigError(f"{where}: {' '.join(reversed(said.values()))}") from error
+
+
+def toml_value(text: str) -> Any:
+    """A value as it stands on a command line: in TOML notation, or else text.
+
+    Examples
+    --------
+    >>> toml_value("[0.0, 0.5]"), toml_value("lda")
+    ([0.0, 0.5], 'lda')
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
 
 
 def _in_words(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+    names = [part for part in problem["loc"] if isinstance(part, str)]
+    key = ".".join(names)
     if problem["type"] == "extra_forbidden":
-        section: Any = Config
-        for part in problem["loc"][:-1]:
-            section = section.model_fields[part].annotation
-        return f"unknown key {key!r}. {nearest(str(problem['loc'][-1]), section.model_fields)}"
+        return _unknown(names)
     if not key:
-        return str(problem["msg"]).removeprefix("Value error, ")
-    return f"{key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        return f"{str(problem['msg']).removeprefix('Value error, ')}."
+    expected = EXPECTED.get(problem["type"], str(problem["msg"]))
+    for theirs, ours in PHRASES.items():
+        expected = expected.replace(theirs, ours)
+    unit = " (seconds)" if names[-1].endswith("_s") else ""
+    return f"{key}: expected {expected}{unit}, got {problem['input']!r}."
+
+
+EXPECTED = {  # type of a pydantic error -> what a user should give
+    "tuple_type": "a list in square brackets",
+    "too_short": "at least one entry",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "missing": "[start, stop]",
+    "too_long": "[start, stop]",
+    "dict_type": "a table, such as { alpha = 1.0 }",
+    "model_type": "a section with keys",
+    "bool_parsing": "true or false",
+}
+PHRASES = {
+    "Value error, ": "",
+    "Input should be ": "",
+    "String should have ": "",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+}
+
+
+def _unknown(names: list[str]) -> str:
+    """What to say of a key that does not exist; one that stands in another section is found there."""
+    section: Any = Config
+    for name in names[:-1]:
+        section = section.model_fields[name].annotation
+    *_, last = names
+    homes = [home for home, field in Config.model_fields.items() if last in _keys(field)]
+    if homes:
+        return f"unknown key {'.'.join(names)!r}. It belongs in [{'] or ['.join(homes)}]."
+    return f"unknown key {'.'.join(names)!r}. {nearest(last, section.model_fields)}"
+
+
+def _keys(field: Any) -> tuple[str, ...]:
+    return tuple(getattr(field.annotation, "model_fields", ()))
 
 
 def _override(values: dict[str, Any], key: str, text: str) -> None:
@@ -171,8 +243,5 @@ def _override(values: dict[str, Any], key: str, text: str) -> None:
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"--set {key}: {section!r} is a value, not a section.")
-    try:
-        values[name] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        values[name] = text  # a bare word is taken as text
+            raise ConfigError(f"--set {key}={text}: {section!r} is a value, not a section. Give SECTION.KEY=VALUE.")
+    values[name] = toml_value(text)  # a bare word is taken as text

@@ -59,7 +59,8 @@ SETTINGS: dict[str, Any] = {
 }
 MARKERS = {"circle": "o", "square": "s", "diamond": "D", "cross": "P", "x": "X", "circle-open": "o", "square-open": "s",
            "diamond-open": "D"}  # fmt: skip
-LINES = {"solid": "-", "dash": "--", "dot": ":", "longdash": (0, (8, 2)), "dashdot": "-.", "longdashdot": (0, (8, 2, 1, 2))}
+LINES: dict[str, Any] = {"solid": "-", "dash": "--", "dot": ":", "longdash": (0, (8, 2)), "dashdot": "-.",
+                         "longdashdot": (0, (8, 2, 1, 2))}  # fmt: skip
 
 
 def save_figure(kind: str, data: Any, path: str | Path, *, width_mm: int = 85, **options: Any) -> Path:
@@ -96,7 +97,7 @@ def save_figure(kind: str, data: Any, path: str | Path, *, width_mm: int = 85, *
         raise ConfigError(f"figure {path.name!r}: expected a name that ends in .svg or .pdf.")
     undated = {"Date": None} if form == "svg" else {"CreationDate": None}
     drawn = BytesIO()
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]  # the stubs name every key
         figure = Figure(figsize=(width_mm / MM_PER_INCH, 1.0), layout="constrained")
         FIGURES[kind](figure, data, width_mm, **options)
         figure.savefig(drawn, format=form, metadata=undated, transparent=True)
@@ -114,7 +115,8 @@ def _draw_accuracy(figure: "Figure", study: xr.Dataset, width_mm: int) -> None:
     if rows["control_score"].notna().any():
         axes.plot(rows["control_score"], place, linestyle="", marker="o", markersize=3.5, markerfacecolor="none",
                   color=GREY, label="control window")  # fmt: skip
-    _draw_scores(axes, rows[["score", "score_low", "score_high"]].to_numpy(float), place, "score and its interval", "o", BLUE)
+    scores = rows[["score", "score_low", "score_high"]].to_numpy(float)
+    _draw_scores(axes, scores, place, "score and its interval", "o", BLUE)
     mean, name = mean_row(study)
     if len(rows) > 1 and np.isfinite(mean[0]):
         place, names = np.append(place, len(rows) + 0.25), [*names, "mean"]
@@ -153,10 +155,14 @@ def _draw_confusion(figure: "Figure", result: xr.Dataset, width_mm: int) -> None
         for (row, column), value in np.ndenumerate(np.round(100 * share)):
             if value > 0:
                 axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 50 else BLACK)
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=25, ticks=[0, 0.5, 1], format=lambda x, _: f"{100 * x:.0f} %")
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=25, ticks=[0, 0.5, 1], format=_percent)
     bar.set_label(f"share of the trials of each {presented}")
     bar.outline.set_visible(False)
     figure.set_figheight(0.82 * width_mm / MM_PER_INCH)
+
+
+def _percent(share: float, _: Any = None) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _draw_trajectories(figure: "Figure", trajectory: xr.DataArray, width_mm: int, *, color: str = "odor") -> None:
@@ -178,9 +184,7 @@ def _draw_trajectories(figure: "Figure", trajectory: xr.DataArray, width_mm: int
             axes.set(xlim=middle[across] + [-half, half], ylim=middle[up] + [-half, half], aspect="equal")
     handles, names = panels[0].get_legend_handles_labels()
     n_columns = 3 if width_mm < 100 else 5
-    figure.legend(
-        handles, names, title=spoken(color), alignment="left", loc="outside upper left", ncols=n_columns
-    )
+    figure.legend(handles, names, title=spoken(color), alignment="left", loc="outside upper left", ncols=n_columns)
     figure.set_figheight((width_mm / len(pairs) + 10 + 3.8 * np.ceil(len(names) / n_columns)) / MM_PER_INCH)
 
 
@@ -200,9 +204,9 @@ def _draw_paths(
     for position, condition in enumerate(conditions):
         look = style(position)
         face = "none" if look.symbol.endswith("-open") else look.color
-        axes.plot(taken(means[position], across), taken(means[position], up), color=look.color, linestyle=LINES[look.dash],
-                  marker=MARKERS[look.symbol], markerfacecolor=face, markersize=2.5, markevery=[-1],
-                  label=clean(condition, limit=28))  # fmt: skip
+        axes.plot(taken(means[position], across), taken(means[position], up), color=look.color,
+                  linestyle=LINES[look.dash], marker=MARKERS[look.symbol], markerfacecolor=face, markersize=2.5,
+                  markevery=[-1], label=clean(condition, limit=28))  # fmt: skip
     for (name, index), marker in zip(moments(trajectory).items(), ("o", "D"), strict=False):
         axes.plot(taken(means, across)[:, index], taken(means, up)[:, index], linestyle="", marker=marker, markersize=3,
                   markerfacecolor="none", markeredgewidth=0.6, color=BLACK, label=clean(name))  # fmt: skip

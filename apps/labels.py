@@ -13,15 +13,16 @@ from typing import Any
 REORDERING = frozenset("\u061c\u200b\u200e\u200f\u2060\ufeff") | {
     chr(code) for block in (range(0x202A, 0x202F), range(0x2066, 0x206A)) for code in block
 }
+LINK_STARTS = r"(?i)(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)|(?<=mailto:)|(?<=xmpp:)"  # inside http://, www., me@
 PLOTLY_ENTITIES = {"$": "&#36;", "%": "&#37;"}
 
 
 def clean(text: Any, *, limit: int | None = None) -> str:
-    """Text on one line, without characters that hide or reorder it, at most ``limit`` long.
+    r"""Text on one line, without characters that hide or reorder it, at most ``limit`` long.
 
     Examples
     --------
-    >>> clean("limonene\\n1 %", limit=8)
+    >>> clean("limonene\n1 %", limit=8)
     'limonen…'
     """
     shown = "".join(_visible(character) for character in str(text))
@@ -52,14 +53,17 @@ def for_plotly(text: Any, *, limit: int = 120) -> str:
 
 
 def for_markdown(text: Any) -> str:
-    """Cleaned text for Markdown: every punctuation mark escaped, so nothing is markup.
+    r"""Cleaned text for Markdown: every punctuation mark escaped, so nothing is markup.
+
+    Streamlit makes links of bare addresses even so; a word joiner, which takes no room, breaks them.
 
     Examples
     --------
     >>> for_markdown("![x](y)")
-    '\\\\!\\\\[x\\\\]\\\\(y\\\\)'
+    '\\!\\[x\\]\\(y\\)'
     """
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", clean(text))
+    unlinked = re.sub(LINK_STARTS, "\u2060", clean(text))
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked)
 
 
 def spoken(name: Any) -> str:

@@ -41,7 +41,7 @@ def confusion_titles(result: xr.Dataset) -> tuple[str, str]:
 def mean_row(study: xr.Dataset) -> tuple[np.ndarray, str]:
     """Mean over the populations, its low and high end (NaN where unknown), and what the interval is over."""
     attrs = study.attrs
-    over = clean(attrs.get("interval_over", "")).split(",")[0]
+    over = clean(str(attrs.get("interval_over", "")).split(",")[0], limit=40)
     ends = [float(attrs.get(f"score_{part}", np.nan)) for part in ("mean", "low", "high")]
     return np.array(ends), f"mean and its interval over {over}" if over else "mean"
 

@@ -6,12 +6,17 @@ Rich is imported only where something is drawn. Text from data is never read as 
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 WIDTH_OF_A_FILE = 160  # characters, where stdout is no terminal
+WIDEST_KEPT = 24  # a column up to this wide is never broken; wider ones share what is left
+MOST_ROWS = 25  # of a table; a long lab must not flood the screen
+BETWEEN_LINES_S = 1.0  # of progress, where stderr is no terminal
 Progress = Callable[[str, int, int], None]
+Rows = Sequence[Mapping[str, Any]]  # of a table, all with the same columns
 
 
 class Console:
@@ -27,33 +32,26 @@ class Console:
 
     def say(self, text: str) -> None:
         """A line of information, on stderr."""
-        print(_printable(text), file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
     def result(
-        self, outcome: Any, *, tables: Mapping[str, Sequence[Mapping[str, Any]]] | None = None, lines: Sequence[str] = ()
+        self, outcome: Any, *, tables: Mapping[str, Rows] | None = None, lines: Sequence[str] = ()
     ) -> None:
         """What the verb was for, on stdout: the JSON value, or tables (title -> rows) and lines."""
         if self.as_json:
-            print(json.dumps(_finite(outcome), ensure_ascii=False, default=str))
+            print(as_json(outcome), flush=True)
             return
         for title, rows in (tables or {}).items():
             _print_table(title, rows)
         for line in lines:
-            print(_printable(line))
+            print(printable(line))
+        sys.stdout.flush()
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A bar on stderr while the block runs; without a terminal, one line per step."""
+        """A bar on stderr while the block runs; without a terminal, a line now and then."""
         if not sys.stderr.isatty():
-            last = ""
-
-            def plain(what: str, done: int, total: int) -> None:
-                nonlocal last
-                if what != last:
-                    self.say(f"[{done}/{total or '?'}] {what}")
-                last = what
-
-            yield plain
+            yield self._plain_progress()
             return
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -68,40 +66,73 @@ class Console:
         )
         with Bars(*columns, console=RichConsole(stderr=True)) as bars:
             task = bars.add_task("", total=None)
-            yield lambda what, done, total: bars.update(task, description=_printable(what), completed=done, total=total or None)
+
+            def tell(what: str, done: int, total: int) -> None:
+                bars.update(task, description=printable(what), completed=done, total=total or None)
+
+            yield tell
+
+    def _plain_progress(self) -> Progress:
+        last, said_at = "", -math.inf
+
+        def tell(what: str, done: int, total: int) -> None:
+            nonlocal last, said_at
+            now = time.monotonic()
+            if what != last and (now - said_at >= BETWEEN_LINES_S or done == total):
+                self.say(f"[{done}/{total or '?'}] {what}")
+                last, said_at = what, now
+
+        return tell
 
 
-def _print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def as_json(value: Any) -> str:
+    """The value as one line of JSON; NaN and infinities are null, which JSON has no other word for."""
+    return json.dumps(_finite(value), ensure_ascii=False, default=str)
+
+
+def printable(text: str) -> str:
+    r"""Text with control characters (ANSI escapes in names) made visible; lines stay lines.
+
+    Examples
+    --------
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _print_table(title: str, rows: Rows) -> None:
+    from rich import box
     from rich.console import Console as RichConsole
     from rich.table import Table
     from rich.text import Text
 
-    out = RichConsole(file=sys.stdout, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
     if not rows:
-        out.print(Text(f"{title}: none"))
+        print(printable(f"{title}: none"))
         return
-    table = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
-    for position, column in enumerate(rows[0]):
-        number = all(isinstance(row[column], int | float) for row in rows)
-        table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=position == 0)
-    for row in rows:
+    if len(rows) > MOST_ROWS:
+        title = f"{title}: the last {MOST_ROWS} of {len(rows)} (all of them with --json)"
+    shown = rows[-MOST_ROWS:]
+    print(printable(title))
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD)
+    table.collapse_padding, table.pad_edge = True, False  # 80 characters hold the table of a run
+    for column in rows[0]:
+        cells = [row[column] for row in shown]
+        is_number = all(isinstance(cell, int | float) for cell in cells)
+        is_narrow = max(len(_cell(cell)) for cell in [column, *cells]) <= WIDEST_KEPT
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=is_narrow)
+    for row in shown:
         table.add_row(*(Text(_cell(value)) for value in row.values()))
-    out.print(table)
+    RichConsole(file=sys.stdout, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE).print(table)
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.3g}"
-    return _printable(str(value))
-
-
-def _printable(text: str) -> str:
-    """Text with control characters (ANSI escapes, newlines in names) made visible."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return printable(str(value))
 
 
 def _finite(value: Any) -> Any:
-    """The value with NaN and infinities as null, which JSON has no other word for."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

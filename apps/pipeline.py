@@ -6,6 +6,7 @@ has been computed before.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,11 +15,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from sklearn.pipeline import make_pipeline
+from sklearn.utils._param_validation import InvalidParameterError
 from threadpoolctl import threadpool_limits
 
-from ..datasets.activity import bin_spikes, traces_around
-from ..datasets.errors import ConfigError, SchemaError, UnknownName
-from ..datasets.folds import make_folds, trial_column
+from ..datasets.errors import ConfigError, UnknownName
+from ..datasets.folds import make_folds
 from ..datasets.preprocess import Flatten, GaussianSmooth, SquareRoot
 from ..datasets.store import Store
 from ..datasets.tables import nearest
@@ -31,8 +32,8 @@ from ..decode.result import content_key, stamp
 from ..decode.score import cross_validate
 from ..decode.trajectories import make_reducer
 from .config import Config
+from .cut import cut_cohort, cut_window, listed, whole_trials
 from .messages import Progress
-
 
 TABLE_COLUMNS = ("score", "score_low", "score_high", "null_low", "null_high", "p_value", "chance", "control_score")
 MISSING = float("nan")
@@ -47,7 +48,7 @@ class Run:
     study : table over populations, kind "study"
     results : population -> result
     trajectories : session id -> trajectory
-    names : what each was saved as in the store
+    names : population -> name of its result in the store; the study's stands in its attrs
     """
 
     study: xr.Dataset
@@ -80,30 +81,33 @@ def run(
     SchemaError : data that cannot be decoded as asked, with the session's name
     """
     tell = progress or (lambda what, done, total: None)
-    sessions = select_sessions(store, config.data.sessions)
-    pools = _pools(store, sessions, config)
-    total = len(pools) + len(sessions)
-    results, trajectories, names = {}, {}, {}
+    _check_methods(config)
+    pools, said = _pools(store, select_sessions(store, config.data.sessions), config)
+    results: dict[str, xr.Dataset] = {}
+    trajectories: dict[str, xr.DataArray] = {}
+    names: dict[str, str] = {}
     with threadpool_limits(limits=threads):
         for done, (population, members) in enumerate(pools.items()):
-            tell(f"decode {population}", done, total)
-            key, name = _key(store, members, config, population)
-            results[population] = _found(store, name) or _save(
-                store, _decode(population, {s: store.session(s) for s in members}, config, map), name, key, members, config
-            )
-            names[population] = name
-        for done, session in enumerate(sessions, start=len(pools)):
-            tell(f"trajectory {session}", done, total)
-            trajectories[session] = _trajectory(store.session(session), config)
-        tell("done", total, total)
-    study = _study(config, results, names)
-    inputs = {session: store.record("session", session)["object"] for session in sessions}
-    key = content_key(config.resolved(), inputs)
-    names["study"] = f"{_slug(config.name)}-{key[:10]}"
-    study = stamp(study.assign_attrs(name=names["study"], title=config.name), config=config.resolved(), inputs=inputs)
-    if _found(store, names["study"]) is None:
-        store.save_result(study.assign_attrs(store_position=store.position), name=names["study"], content_key=key)
-    return Run(store.result(names["study"]), results, trajectories, names)
+            tell(f"decode {population}", done, len(pools))
+            sessions = {name: store.session(name) for name in members}
+            new = [name for name in members if name not in trajectories]
+            trajectories |= {name: _trajectory(sessions[name], config) for name in new}
+            inputs = {name: store.record("session", name)["object"] for name in members}
+            key, names[population] = _key(inputs, config, population)
+            result = _found(store, names[population])
+            if result is None:
+                result = _decode(population, sessions, config, map)
+                result = _save(store, result, names[population], key, config, inputs)
+            results[population] = result
+        tell("done", len(pools), len(pools))
+        inputs = {name: store.record("session", name)["object"] for name in trajectories}
+        key = content_key(config.resolved(), inputs)
+        name = f"{_slug(config.name)}-{key[:10]}"
+        study = _found(store, name)
+        if study is None:
+            study = _study(config, results, names).assign_attrs(name=name, title=config.name, left_out=said)
+            study = _save(store, study, name, key, config, inputs)
+    return Run(study, results, trajectories, names)
 
 
 def select_sessions(store: Store, patterns: tuple[str, ...]) -> list[str]:
@@ -115,42 +119,27 @@ def select_sessions(store: Store, patterns: tuple[str, ...]) -> list[str]:
     """
     known = [str(session) for session in store.sessions()["session"]]
     for pattern in patterns:
-        if not any(fnmatchcase(session, pattern) for session in known):
+        if not any(_fits(session, pattern) for session in known):
             hint = nearest(pattern, known) if known else "The store holds no sessions yet: mitral ingest SOURCE PATH."
-            raise UnknownName(f"no session of the store fits {pattern!r}. {hint}")
-    return [session for session in known if any(fnmatchcase(session, pattern) for pattern in patterns)]
+            raise UnknownName(f"data.sessions: no session of the store fits {pattern!r}. {hint}")
+    return [session for session in known if any(_fits(session, pattern) for pattern in patterns)]
 
 
-def cut_activity(session: xr.Dataset, config: Config, window_s: tuple[float, float] | None = None) -> xr.DataArray:
-    """Activity of a session as the configuration says, without classes that have too few trials.
-
-    Raises
-    ------
-    SchemaError : no such event or target, or fewer than two classes with enough trials
-    """
-    cut = bin_spikes if config.activity.signal == "spikes" else traces_around
-    window = window_s or config.activity.window_s
-    width = config.activity.bin_width_s
-    if window_s is not None:  # the control window need not hold a whole number of the run's bins
-        width = min(width, window[1] - window[0])
-    activity = cut(session, event=config.activity.event, window_s=window, bin_width_s=width)
-    labels = trial_column(activity, config.decoding.target)
-    values, counts = np.unique(labels, return_counts=True)
-    if labels.dtype.kind == "f" and len(values) > len(labels) / 2:
-        return activity
-    few = values[counts < config.data.min_trials]
-    if len(values) - len(few) < 2:
-        raise SchemaError(
-            f"session {session.attrs['session']!r}: {len(values) - len(few)} classes of {config.decoding.target!r} have at "
-            f"least {config.data.min_trials} trials, and decoding needs two. Lower data.min_trials, or leave the session out."
-        )
-    kept = activity.isel(trial=~np.isin(labels, few))
-    return kept.assign_attrs(kept.attrs | {"left_out": [str(value) for value in few]})
+def _check_methods(config: Config) -> None:
+    """Refuse a decoder or reducer that cannot be made, before hours of work."""
+    reducer = make_reducer(config.trajectory.reducer, **{"n_latents": 1} | config.trajectory.parameters)
+    for key, name, made, method in (
+        ("decoding.decoder", config.decoding.decoder, _decoder(config), "predict"),
+        ("trajectory.reducer", config.trajectory.reducer, reducer, "transform"),
+    ):
+        if not hasattr(made, "fit") or not hasattr(made, method):
+            raise ConfigError(f"{key} = {name!r} is a {type(made).__name__}, without fit and {method}. Give another.")
 
 
-def _pools(store: Store, sessions: list[str], config: Config) -> dict[str, list[str]]:
-    """Population -> its sessions: each session alone, and the sessions that share ``pool_by``."""
+def _pools(store: Store, sessions: list[str], config: Config) -> tuple[dict[str, list[str]], list[str]]:
+    """Population -> its sessions: each session alone, and those that share ``pool_by``; and what is not pooled."""
     pools: dict[str, list[str]] = {}
+    said: list[str] = []
     if "session" in config.decoding.populations:
         pools |= {session: [session] for session in sessions}
     if "pseudo-population" in config.decoding.populations:
@@ -167,43 +156,65 @@ def _pools(store: Store, sessions: list[str], config: Config) -> dict[str, list[
             if len(values) > 1:
                 raise ConfigError(
                     f"decoding.pool_by = {config.decoding.pool_by!r}: session {session!r} has units of several "
-                    f"({values[0]!r}, {values[1]!r}), and pools join whole sessions."
+                    f"({str(values[0])!r}, {str(values[1])!r}), and whole sessions are pooled. Choose another column, "
+                    f"or leave the session out of data.sessions."
                 )
             joined.setdefault(f"{values[0]} (pooled)", []).append(session)
         pools |= {name: members for name, members in joined.items() if len(members) > 1}
+        alone = [members[0] for members in joined.values() if len(members) == 1]
+        if alone:
+            column = config.decoding.pool_by
+            said = [f"Not pooled, as no other session has the same {column}: {listed(np.array(alone))}."]
     if not pools:
-        raise ConfigError("no population to decode: pseudo-populations need two sessions of one kind. Add 'session'.")
-    return pools
+        raise ConfigError(
+            f"decoding.populations = ['pseudo-population'], but no two of {len(sessions)} sessions share their "
+            f"{config.decoding.pool_by}. Add 'session', or more sessions to data.sessions."
+        )
+    return pools, said
 
 
 def _decode(population: str, sessions: Mapping[str, xr.Dataset], config: Config, map: Callable) -> xr.Dataset:
-    checks, decoding = config.validation, config.decoding
-    estimator = _estimator(config)
-    cohort = {name: cut_activity(session, config).compute() for name, session in sessions.items()}
-    common: dict[str, Any] = {"random_state": checks.random_state, "map": map}
+    checks, estimator = config.validation, _estimator(config)
+    cohort, said = cut_cohort(sessions, config)
+    try:
+        result = _scored(cohort, estimator, config, map)
+    except InvalidParameterError as error:
+        raise ConfigError(f"decoding.parameters of {config.decoding.decoder!r}: {error}") from error
+    common: dict[str, Any] = {"n_permutations": checks.n_permutations, "random_state": checks.random_state, "map": map}
     if len(cohort) == 1:
         (activity,) = cohort.values()
-        result = _score_session(activity, estimator, config)
-        folds = _folds(activity, config)
-        result = with_null(result, activity, estimator, folds, n_permutations=checks.n_permutations, **common)
+        result = with_null(result, activity, estimator, _folds(activity, config), **common)
         result = with_interval(result, n_bootstrap=checks.n_bootstrap, random_state=checks.random_state)
     else:
-        common |= {"n_folds": checks.n_folds, "group": checks.group}
-        result = cross_validate_pooled(
-            cohort, decoding.target, estimator, n_repeats=checks.n_repeats, metric=decoding.metric, **common
-        )
-        result = with_pooled_null(result, cohort, estimator, n_permutations=checks.n_permutations, **common)
-    left_out = sorted({value for activity in cohort.values() for value in activity.attrs.get("left_out", [])})
-    if left_out:
-        said = f"Left out, with fewer than {config.data.min_trials} trials: {', '.join(left_out)}."
-        result = result.assign_attrs(warnings=[*result.attrs["warnings"], said])
-    result = result.assign_attrs(control_score=_control(sessions, estimator, config, map))
-    return result.assign_attrs(name=population, random_state=checks.random_state)
+        result = with_pooled_null(result, cohort, estimator, n_folds=checks.n_folds, group=checks.group, **common)
+    control = None
+    if config.decoding.control_window_s is not None:  # the same chain where nothing can be known yet
+        cohort, said_too = cut_cohort(sessions, config, config.decoding.control_window_s)
+        control = _scored(cohort, estimator, config, map).attrs["score_mean"]
+        said += [f"Control window: {sentence}" for sentence in said_too if sentence not in said]
+    warnings = [*result.attrs["warnings"], *said]
+    return result.assign_attrs(
+        name=population, random_state=checks.random_state, control_score=control, warnings=warnings
+    )
 
 
-def _score_session(activity: xr.DataArray, estimator: Any, config: Config) -> xr.Dataset:
-    folds = _folds(activity, config)
-    return cross_validate(activity, config.decoding.target, estimator, folds, metric=config.decoding.metric)
+def _scored(cohort: Mapping[str, xr.DataArray], estimator: Any, config: Config, map: Callable) -> xr.Dataset:
+    """Cross-validated decoding of one session, or of several as a pseudo-population."""
+    checks, decoding = config.validation, config.decoding
+    if len(cohort) == 1:
+        (activity,) = cohort.values()
+        return cross_validate(activity, decoding.target, estimator, _folds(activity, config), metric=decoding.metric)
+    return cross_validate_pooled(
+        cohort,
+        decoding.target,
+        estimator,
+        n_folds=checks.n_folds,
+        n_repeats=checks.n_repeats,
+        random_state=checks.random_state,
+        group=checks.group,
+        metric=decoding.metric,
+        map=map,
+    )
 
 
 def _folds(activity: xr.DataArray, config: Config) -> xr.DataArray:
@@ -217,60 +228,29 @@ def _folds(activity: xr.DataArray, config: Config) -> xr.DataArray:
     )
 
 
-def _control(sessions: Mapping[str, xr.Dataset], estimator: Any, config: Config, map: Callable) -> float | None:
-    """Score of the same chain in the control window, where nothing can be known yet; None if not asked for."""
-    window = config.decoding.control_window_s
-    if window is None:
-        return None
-    cohort = {name: cut_activity(session, config, window).compute() for name, session in sessions.items()}
-    if len(cohort) == 1:
-        (activity,) = cohort.values()
-        return _score_session(activity, estimator, config).attrs["score_mean"]
-    checks = config.validation
-    pooled = cross_validate_pooled(
-        cohort,
-        config.decoding.target,
-        estimator,
-        n_folds=checks.n_folds,
-        n_repeats=checks.n_repeats,
-        random_state=checks.random_state,
-        group=checks.group,
-        metric=config.decoding.metric,
-        map=map,
-    )
-    return pooled.attrs["score_mean"]
+def _decoder(config: Config) -> Any:
+    return make_decoder(config.decoding.decoder, **config.decoding.parameters)
 
 
 def _estimator(config: Config) -> Any:
-    decoder = make_decoder(config.decoding.decoder, **config.decoding.parameters)
     is_count = config.activity.signal == "spikes" and config.activity.square_root
-    return make_pipeline(SquareRoot(), Flatten(), decoder) if is_count else decoder
+    return make_pipeline(SquareRoot(), Flatten(), _decoder(config)) if is_count else _decoder(config)
 
 
 def _trajectory(session: xr.Dataset, config: Config) -> xr.DataArray:
     settings = config.trajectory
-    cut = bin_spikes if config.activity.signal == "spikes" else traces_around
-    activity = cut(
-        session, event=config.activity.event, window_s=settings.window_s, bin_width_s=settings.bin_width_s
-    ).compute()
-    complete = np.isfinite(activity.to_numpy()).all(axis=(1, 2))
-    if not complete.any():
-        raise SchemaError(
-            f"session {session.attrs['session']!r}: no trial has the whole window {settings.window_s} s of the trajectory. "
-            f"Shorten trajectory.window_s."
-        )
-    activity = activity.isel(trial=complete)
+    activity = cut_window(session, config, settings.window_s, settings.bin_width_s)
+    activity = whole_trials(activity, "trajectory.window_s")
     steps: list[Any] = [SquareRoot()] if config.activity.signal == "spikes" and config.activity.square_root else []
     if settings.smooth_sd_s > 0:
         steps.append(GaussianSmooth(sd_bins=settings.smooth_sd_s / settings.bin_width_s))
     n_latents = min(settings.n_latents, activity.sizes["unit"])
-    steps.append(make_reducer(settings.reducer, n_latents=n_latents, **settings.parameters))
+    steps.append(make_reducer(settings.reducer, **{"n_latents": n_latents} | settings.parameters))
     return reduce(activity, make_pipeline(*steps))
 
 
-def _key(store: Store, members: list[str], config: Config, population: str) -> tuple[str, str]:
+def _key(inputs: Mapping[str, str], config: Config, population: str) -> tuple[str, str]:
     """Content key and name of a population's result. The trajectory section does not matter to it."""
-    inputs = {session: store.record("session", session)["object"] for session in members}
     what = {name: value for name, value in config.resolved().items() if name not in ("data", "trajectory")}
     key = content_key(what | {"population": population, "min_trials": config.data.min_trials}, inputs)
     return key, f"{_slug(config.name)}-{_slug(population)}-{key[:10]}"
@@ -283,8 +263,9 @@ def _found(store: Store, name: str) -> xr.Dataset | None:
         return None
 
 
-def _save(store: Store, result: xr.Dataset, name: str, key: str, members: list[str], config: Config) -> xr.Dataset:
-    inputs = {session: store.record("session", session)["object"] for session in members}
+def _save(
+    store: Store, result: xr.Dataset, name: str, key: str, config: Config, inputs: Mapping[str, str]
+) -> xr.Dataset:
     result = stamp(result, config=config.resolved(), inputs=inputs).assign_attrs(store_position=store.position)
     store.save_result(result, name=name, content_key=key)
     return store.result(name)
@@ -303,12 +284,12 @@ def _study(config: Config, results: Mapping[str, xr.Dataset], names: Mapping[str
     for column in ("animal", "session"):
         coords[column] = ("population", [str(row.attrs[column]) for row in rows])
     alone = [row for row in rows if row.attrs["population"] == "session"]
-    summary = (
-        hierarchical_interval(alone, n_bootstrap=config.validation.n_bootstrap, random_state=config.validation.random_state)
-        if alone
-        else {}
-    )
-    attrs = {name: rows[0].attrs[name] for name in ("target", "metric", "chance", "event", "window_s", "bin_width_s")}
+    checks = config.validation
+    summary: dict[str, Any] = {}
+    if alone:
+        summary = hierarchical_interval(alone, n_bootstrap=checks.n_bootstrap, random_state=checks.random_state)
+    attrs = {name: rows[0].attrs[name] for name in ("target", "metric", "event", "window_s", "bin_width_s")}
+    attrs["chance"] = float(np.mean([row.attrs["chance"] for row in alone or rows]))
     attrs |= {"kind": "study", "n_sessions": len(alone), "n_animals": 0} | summary
     return xr.Dataset(table, coords=coords, attrs=attrs)
 
@@ -317,6 +298,11 @@ def _number(value: Any) -> float:
     return MISSING if value is None else float(value)
 
 
+def _fits(session: str, pattern: str) -> bool:
+    """Whether a session id is the pattern, or fits it; only * and ? stand for something else than themselves."""
+    return session == pattern or fnmatchcase(session, pattern.replace("[", "[[]"))
+
+
 def _slug(text: str) -> str:
-    """Letters, digits and single hyphens."""
-    return re.sub(r"[^\w]+", "-", text.lower()).strip("-")[:40] or "run"
+    """Letters, digits and single hyphens, in Unicode normal form C as the store asks."""
+    return re.sub(r"[^\w]+", "-", unicodedata.normalize("NFC", text.lower()))[:40].strip("-") or "run"

@@ -29,7 +29,10 @@ def publish(path: str | Path, content: bytes) -> Path:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise StoreError(f"{str(path)!r} cannot be written: {error}. Give a file name in a folder that you may write.") from error
+        raise StoreError(
+            f"{str(path)!r} cannot be written: {error}. "
+            f"Give a file name in a folder that exists and that you may write."
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

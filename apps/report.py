@@ -55,17 +55,21 @@ def write_report(
     """
     if study is None:
         if len(results) != 1:
-            raise SchemaError(f"a report needs a study, or exactly one result; got no study and {len(results)} results.")
+            raise SchemaError(
+                f"a report needs a study, or exactly one result; got no study and {len(results)} results. "
+                f"Give the study that the results belong to."
+            )
         study = next(iter(results.values()))
-    rows = table(study)
+    rows = _with_smallest_p(table(study), results)
     colors = {name: _color(path_, study) for name, path_ in list(trajectories.items())[:MOST_TRAJECTORIES]}
     shown = {name: trajectories[name] for name, color in colors.items() if color}
     matrices = {name: result for name, result in results.items() if "confusion" in result}
-    ids = {name: f"n{position}" for position, name in enumerate(dict.fromkeys([*rows["population"], *matrices, *shown]))}
+    names = dict.fromkeys([*rows["population"], *matrices, *shown])
+    ids = {name: f"n{position}" for position, name in enumerate(names)}
     sections = [
         _header(study, rows),
         "<main>",
-        _accuracy_section(study, rows, results),
+        _accuracy_section(study, rows, results, provenance),
         _warnings(results),
         _confusion_section(matrices, ids),
         _trajectory_section(shown, colors, ids, n_given=len(trajectories)),
@@ -87,6 +91,18 @@ def write_report(
     }
     html = page(_title(study), "\n".join(sections), charts=drawn, library=charts.plotly_script())
     return publish(path, html.encode())
+
+
+def _with_smallest_p(rows: pd.DataFrame, results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """The rows with the smallest possible p of each population, which a study may leave to its results."""
+    known = {name: result.attrs.get("p_smallest", np.nan) for name, result in results.items()}
+    return rows.assign(p_smallest=rows["p_smallest"].fillna(rows["population"].map(known).astype(float)))
+
+
+def _control(provenance: Mapping[str, Any]) -> str:
+    config = provenance.get("config")
+    window = config.get("decoding", {}).get("control_window_s") if isinstance(config, Mapping) else None
+    return f" ({window[0]:g} to {window[1]:g} s)" if window else ""
 
 
 def _chart(figure: Any) -> dict[str, Any]:
@@ -118,21 +134,25 @@ def _header(study: xr.Dataset, rows: pd.DataFrame) -> str:
     )
 
 
-def _accuracy_section(study: xr.Dataset, rows: pd.DataFrame, results: Mapping[str, xr.Dataset]) -> str:
+def _accuracy_section(
+    study: xr.Dataset, rows: pd.DataFrame, results: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]
+) -> str:
     over = sorted({clean(r.attrs["interval_over"]) for r in results.values() if r.attrs.get("interval_over")})
     said = [
         f"Circles: the score of each population, with its interval{' over ' + ' or '.join(over) if over else ''}.",
-        "Grey bands: the middle 95 % of the scores with shuffled targets. Dotted lines: chance.",
+        "Grey bands: the middle 95\u00a0% of the scores with shuffled targets. Dotted lines: chance.",
     ]
     if rows["control_score"].notna().any():
-        said.append("Open circles: the same analysis in a control window, where nothing should be found.")
+        window = _control(provenance)
+        said.append(f"Open circles: the same analysis in the control window{window}, where nothing should be found.")
     mean, name = mean_row(study)
     if len(rows) > 1 and np.isfinite(mean[0]):
         said.append(f"Diamond: {name}.")
     if len(results) > 1:
         said.append("Click a circle to see that population below.")
     return (
-        f'<section>\n<h2>Every {counted(rows)[:-1]}</h2>\n<figure>\n<div class="chart" role="img" data-chart="accuracy"></div>\n'
+        f"<section>\n<h2>Every {counted(rows)[:-1]}</h2>\n<figure>\n"
+        f'<div class="chart" role="img" data-chart="accuracy"></div>\n'
         f"<figcaption>{for_html(' '.join(said))}</figcaption>\n</figure>\n{_score_table(study, rows)}\n"
         f"<noscript><p>The charts need JavaScript. The tables hold the same numbers.</p></noscript>\n</section>"
     )
@@ -154,8 +174,8 @@ def _score_table(study: xr.Dataset, rows: pd.DataFrame) -> str:
     closing = None
     if len(rows) > 1 and np.isfinite(mean[0]):
         closing = ["mean", number(mean[0]), _range(mean[1], mean[2])] + [""] * (len(head) - 3)
-    metric = spoken(study.attrs.get("metric", "score"))
-    return html_table(f"Score: {metric} of {spoken(study.attrs.get('target', 'target'))}.", head, cells, closing=closing)
+    metric, target = (spoken(study.attrs.get(name, name)) for name in ("metric", "target"))
+    return html_table(f"Score: {metric} of {target}.", head, cells, closing=closing)
 
 
 def _warnings(results: Mapping[str, xr.Dataset]) -> str:
@@ -166,9 +186,10 @@ def _warnings(results: Mapping[str, xr.Dataset]) -> str:
             about.setdefault(clean(warning), []).append(clean(name))
     if not about:
         return ""
+    everywhere = len(results) if len(results) > 1 else None
     items = "".join(
-        f"<li>{for_html(warning)} <span class='note'>({'all' if len(names) == len(results) > 1 else for_html(', '.join(names))})"
-        f"</span></li>"
+        f"<li>{for_html(warning)} <span class='note'>"
+        f"({'all' if len(names) == everywhere else for_html(', '.join(names))})</span></li>"
         for warning, names in about.items()
     )
     return f'<section class="warnings">\n<h2>Before you use these numbers</h2>\n<ul>{items}</ul>\n</section>'
@@ -187,7 +208,7 @@ def _confusion_section(matrices: Mapping[str, xr.Dataset], ids: Mapping[str, str
         tables[name] = html_table(
             f"Test trials of each presented {target} (row) by decoded {target} (column).", [target, *labels], cells
         )
-    lead = "Each row adds up to 100 %: all test trials of one presented class. The diagonal is what was decoded correctly."
+    lead = "Each row adds up to 100\u00a0%: all test trials of one presented class. The diagonal was decoded correctly."
     return _picked_section("confusion", "What is taken for what", lead, "Population", ids, words, tables)
 
 
@@ -197,8 +218,8 @@ def _trajectory_section(
     if not shown:
         return ""
     lead = (
-        "The activity of the whole population as one point that moves. Thin: single trials; thick: the mean of a condition. "
-        "All axes have one scale. Drag to turn; a click in the legend hides a condition."
+        "The activity of the whole population as one point that moves. Thin: single trials; thick: the mean of a "
+        "condition. All axes have one scale. Drag to turn; a click in the legend hides a condition."
     )
     if len(shown) < n_given:
         lead += f" {len(shown)} of {n_given} recordings are drawn here."
@@ -224,11 +245,19 @@ def _positions(trajectory: xr.DataArray, color: str) -> str:
 
 
 def _picked_section(
-    section: str, title: str, lead: str, what: str, ids: Mapping[str, str], words: Mapping[str, str], tables: Mapping[str, str]
+    section: str,
+    title: str,
+    lead: str,
+    what: str,
+    ids: Mapping[str, str],
+    words: Mapping[str, str],
+    tables: Mapping[str, str],
 ) -> str:
     """A section with one chart and a choice of what it shows: a sentence beside it and a table below for each name."""
     options = "".join(f'<option value="{ids[name]}">{for_html(clean(name, limit=60))}</option>' for name in words)
-    said = "".join(_part(section, ids[name], n, f"<p>{for_html(text)}</p>") for n, (name, text) in enumerate(words.items()))
+    said = "".join(
+        _part(section, ids[name], n, f"<p>{for_html(text)}</p>") for n, (name, text) in enumerate(words.items())
+    )
     below = "".join(
         _part(section, ids[name], n, f"<details><summary>The numbers</summary>{text}</details>")
         for n, (name, text) in enumerate(tables.items())

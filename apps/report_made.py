@@ -1,6 +1,7 @@
 """The last two sections of a report: how it was made, and what to do next."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,10 +51,12 @@ def how_it_was_made(
     rows |= {word: _joined(r.attrs.get(key) for r in results.values()) for word, key in TELLERS.items()}
     rows["Trajectories"] = _joined(t.attrs.get("reducer") for t in trajectories.values())
     rows |= {word: _plain(known.get(key)) for word, key in RUN.items()}
+    rows["Threads"] = _threads(known.get("threads"))
     rows |= {spoken(key).capitalize(): _plain(value) for key, value in provenance.items() if key not in APART}
     cells = "".join(f'<tr><th scope="row">{for_html(k)}</th><td>{for_html(v)}</td></tr>' for k, v in rows.items() if v)
-    made = f'<div class="scroll"><table class="made"><caption>Settings and surroundings.</caption><tbody>{cells}</tbody></table></div>'
-    return f"<section>\n<h2>How it was made</h2>\n{made}\n{_inputs(known.get('inputs'))}\n{_config(known.get('config'))}\n</section>"
+    made = f'<table class="made"><caption>Settings and surroundings.</caption><tbody>{cells}</tbody></table>'
+    inputs, config = _inputs(known.get("inputs")), _config(known.get("config"))
+    return f"<section>\n<h2>How it was made</h2>\n{made}\n{inputs}\n{config}\n</section>"
 
 
 def next_steps(study: xr.Dataset, rows: pd.DataFrame, provenance: Mapping[str, Any]) -> str:
@@ -70,11 +73,14 @@ def next_steps(study: xr.Dataset, rows: pd.DataFrame, provenance: Mapping[str, A
     if study.attrs.get("kind") == "study":
         script.append('print(study[["score", "chance", "p_value"]].to_dataframe())')
     script.append('save_figure("accuracy", study, "accuracy.svg", width_mm=85)')
-    quoted = f"'{store}'" if not store.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum() else store
+    quoted = shlex.quote(store)
     steps = [
         ("Look closer, in the browser:", f"mitral app --store {quoted}"),
         ("Take the numbers into Python, and a figure for print:", "\n".join(script)),
-        ("Ask another question: change the settings above, save them as a file, and run it:", f"mitral run FILE.toml --store {quoted}"),
+        (
+            "Ask another question: change the configuration above, save it as a file, and run it:",
+            f"mitral run FILE.toml --store {quoted}",
+        ),
     ]
     items = "".join(f"<li>{for_html(words)}<pre tabindex='0'>{_lines(code)}</pre></li>" for words, code in steps)
     return f'<section>\n<h2>What to do next</h2>\n<ol class="next">{items}</ol>\n</section>'
@@ -146,11 +152,19 @@ def _plain(value: Any) -> str:
     return clean(value)
 
 
+def _threads(pools: Any) -> str:
+    """Threads of each linear-algebra library: ``openblas 2, openmp 2``."""
+    if not isinstance(pools, list) or not all(isinstance(pool, Mapping) for pool in pools):
+        return _plain(pools)
+    return ", ".join(dict.fromkeys(clean(f"{pool.get('internal_api')} {pool.get('num_threads')}") for pool in pools))
+
+
 def _inputs(inputs: Any) -> str:
     if not isinstance(inputs, Mapping) or not inputs:
         return ""
     cells = [[clean(session), clean(key)] for session, key in inputs.items()]
-    listed = html_table("Sessions that were read, and the stored object of each.", ["session", "object"], cells, css="made")
+    caption = "Sessions that were read, and the stored object of each."
+    listed = html_table(caption, ["session", "object"], cells, css="made")
     return f"<details><summary>Recordings ({len(cells)})</summary>{listed}</details>"
 
 

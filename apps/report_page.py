@@ -26,14 +26,14 @@ def page(title: str, body: str, *, charts: Mapping[str, Any], library: str) -> s
     policy = "; ".join(
         (
             "default-src 'none'",
-            f"script-src {_allowed(library)} {_allowed(SCRIPT)} 'unsafe-eval'",  # plotly.js builds its WebGL code
+            f"script-src {_allowed(library)} {_allowed(SCRIPT)}",
             "style-src 'unsafe-inline'",
             "img-src data: blob:",
             "base-uri 'none'",
             "form-action 'none'",
         )
     )
-    data = json.dumps(charts, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(charts, ensure_ascii=True, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -110,7 +110,7 @@ p { margin: 0 0 12px; max-width: 44em; }
 .lead, figcaption, .note { color: var(--muted); }
 figure { margin: 20px 0 0; }
 figcaption { margin-top: 8px; font-size: 14px; max-width: 52em; }
-.chart { width: 100%; min-height: 120px; }
+.chart { width: 100%; min-height: 120px; overflow: hidden; position: relative; }
 .split { display: grid; grid-template-columns: minmax(0, 640px) minmax(0, 1fr); gap: 8px 48px; align-items: start; }
 .split .chart { margin-top: 12px; }
 .split .beside { padding-top: 12px; }
@@ -122,19 +122,20 @@ select { font: inherit; font-size: 15px; color: var(--ink); background: var(--ra
 select { min-width: 10em; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
 .scroll { overflow-x: auto; margin-top: 16px; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums;
+  overflow-wrap: normal; }
 caption { text-align: left; color: var(--muted); font-size: 14px; padding-bottom: 8px; }
 th, td { padding: 7px 12px 7px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; }
 thead th { color: var(--muted); font-weight: 500; vertical-align: bottom; }
 .figures td, .figures thead th:not(:first-child) { text-align: right; white-space: nowrap; }
 .figures thead th:not(:first-child) { white-space: normal; max-width: 9em; }
-.figures th:first-child { min-width: 7em; max-width: 24em; overflow-wrap: anywhere; }
+.figures th:first-child { min-width: 7em; max-width: 24em; overflow-wrap: break-word; }
 tr.mean th, tr.mean td { border-top: 2px solid var(--line); font-weight: 600; }
 details { margin-top: 14px; font-size: 14px; }
 summary { cursor: pointer; color: var(--accent); width: fit-content; }
-.warnings { background: var(--warn-ground); border-left: 3px solid var(--warn); padding: 14px 18px; border-radius: 0 8px 8px 0;
-  margin-top: 28px; }
+.warnings { background: var(--warn-ground); border-left: 3px solid var(--warn); padding: 14px 18px;
+  border-radius: 0 8px 8px 0; margin-top: 28px; }
 .warnings h2 { font-size: 16px; color: var(--warn); margin-bottom: 4px; }
 .warnings ul { margin: 0; padding-left: 18px; }
 .words { display: grid; grid-template-columns: minmax(9em, 15em) 1fr; gap: 12px 28px; margin: 12px 0 0; }
@@ -142,15 +143,18 @@ summary { cursor: pointer; color: var(--accent); width: fit-content; }
 .words dd { margin: 0; max-width: 42em; }
 .made { table-layout: fixed; }
 .made th { width: 13em; font-weight: 500; color: var(--muted); }
-.made td { overflow-wrap: anywhere; }
-pre { margin: 12px 0 0; padding: 14px 16px; background: var(--raised); border: 1px solid var(--line); border-radius: 8px;
-  font: 13px/1.5 var(--code); overflow-x: auto; white-space: pre; }
+.made th, .made td { overflow-wrap: anywhere; }
+pre { margin: 12px 0 0; padding: 14px 16px; background: var(--raised); border: 1px solid var(--line);
+  border-radius: 8px; font: 13px/1.5 var(--code); overflow-x: auto; white-space: pre; }
 code { font-family: var(--code); font-size: .92em; }
 ol.next { padding-left: 20px; margin: 12px 0 0; }
 ol.next li { margin-bottom: 14px; }
 footer { margin-top: 64px; padding-top: 16px; padding-bottom: 40px; color: var(--muted); font-size: 13px; }
 [hidden] { display: none !important; }
-@media (max-width: 900px) { .split { grid-template-columns: minmax(0, 1fr); } .split .beside { order: -1; padding-top: 0; } }
+@media (max-width: 900px) {
+  .split { grid-template-columns: minmax(0, 1fr); }
+  .split .beside { order: -1; padding-top: 0; }
+}
 @media (max-width: 640px) {
   header, main, footer { padding-left: 16px; padding-right: 16px; }
   header { padding-top: 28px; }
@@ -188,7 +192,7 @@ SCRIPT = """
     const theme = dark.matches && !printing ? "dark" : "light";
     const layout = { ...structuredClone(chart.layout), template: page.templates[theme], uirevision: "kept" };
     if (printing) layout.width = Math.min(660, box.dataset.chart === "accuracy" ? 660 : 560);
-    const ratio = layout.scene?.aspectratio, fit = Math.min(1, (layout.width ?? box.clientWidth) / 640);
+    const ratio = layout.scene?.aspectratio, fit = Math.min(1, ((layout.width ?? box.clientWidth) / 640) ** 1.4);
     for (const axis in ratio) ratio[axis] *= fit;
     const data = theme === "dark" ? chart.data.map(recolored) : structuredClone(chart.data);
     box.setAttribute("aria-label", chart.alt);

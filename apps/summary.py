@@ -19,6 +19,17 @@ COLUMNS = (
     "population animal session score score_low score_high null_low null_high chance p_value p_smallest "
     "control_score n_trials n_units result"
 ).split()
+TITLES = {
+    "score_low": "interval from",
+    "score_high": "interval to",
+    "null_low": "null from",
+    "null_high": "null to",
+    "p_value": "p",
+    "p_smallest": "smallest possible p",
+    "control_score": "control window",
+    "n_trials": "trials",
+    "n_units": "units",
+}
 TARGETS = {"odor": "odor identity"}
 METRICS = {
     "balanced_accuracy": "The share of test trials of a class that the decoder named correctly, averaged over the "
@@ -66,6 +77,13 @@ def table(study: xr.Dataset) -> pd.DataFrame:
     return rows[COLUMNS]
 
 
+def readable(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with titles for a reader, without columns that say nothing or only repeat the population."""
+    said = rows.dropna(axis="columns", how="all")
+    repeats = [name for name in ("animal", "session", "result") if (said[name].isin(["", *said["population"]])).all()]
+    return said.drop(columns=repeats).rename(columns=TITLES)
+
+
 def finding(study: xr.Dataset) -> str:
     """One sentence: what was decoded, where, how well, against which chance.
 
@@ -80,7 +98,7 @@ def finding(study: xr.Dataset) -> str:
     above, n = int(decoded(rows, attrs.get("metric", "")).sum()), len(rows)
     if n == 1:
         verdict = "is decoded" if above else "is not decoded above chance"
-        return f"{what} {verdict} in {clean(rows.loc[0, 'population'])}: {score}."
+        return f"{what} {verdict} in {clean(rows.loc[0, 'population'], limit=60)}: {score}."
     if above == 0:
         return f"{what} is not decoded above chance in any of {n} {counted(rows)}: {score}."
     return f"{what} is decoded in {above} of {n} {counted(rows)}: {score}."
@@ -132,12 +150,12 @@ def _null_meaning(m: int, attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
     scheme = f" ({clean(attrs['null_scheme'])})" if attrs.get("null_scheme") else ""
     smallest = attrs.get("p_smallest") or 1 / (m + 1)
     band = (
-        f"The whole analysis is repeated {m} times in each population with shuffled targets{scheme}. The band holds the "
-        f"middle 95 % of these scores: a score inside it cannot be told from chance."
+        f"The whole analysis is repeated {m} times in each population with shuffled targets{scheme}. The band holds "
+        f"the middle 95\u00a0% of these scores: a score inside it cannot be told from chance."
     )
     p = (
-        f"p = (b + 1) / (m + 1), where b of m = {m} shuffled analyses score at least as well. Here it cannot be smaller "
-        f"than {number(smallest, digits=2)}. It is not corrected for the number of populations."
+        f"p = (b + 1) / (m + 1), where b of m = {m} shuffled analyses score at least as well. Here it cannot be "
+        f"smaller than {number(smallest, digits=2)}. It is not corrected for the number of populations."
     )
     return [("Null band", band), ("p", p)]
 
@@ -168,7 +186,7 @@ def number(value: Any, *, digits: int | None = None) -> str:
 
 def _level(attrs: Mapping[str, Any]) -> str:
     level = attrs.get("interval_level")
-    return f"{100 * level:g} % " if level else ""
+    return f"{100 * level:g}\u00a0% " if level else ""
 
 
 def _score_words(rows: pd.DataFrame, attrs: Mapping[str, Any]) -> str:

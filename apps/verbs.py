@@ -4,89 +4,123 @@ Each returns the JSON value of the verb, and the tables or lines that a person r
 """
 
 import json
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import xarray as xr
 
-from ..datasets.errors import ConfigError, MitralError, SchemaError, UnknownName
+from ..datasets.errors import ConfigError, MitralError, SchemaError, StoreError, UnknownName
 from ..datasets.schema import events
-from ..datasets.sources import read_sessions
+from ..datasets.sources import SOURCES, read_sessions
 from ..datasets.store import Store
-from ..datasets.tables import nearest
-from .config import read_config
+from ..datasets.tables import nearest, resolve
+from .config import read_config, toml_value
 from .messages import Progress
 from .pipeline import Run, run
 from .report import write_report
+from .rows import (
+    Row,
+    column_rows,
+    counted,
+    fact_rows,
+    joined,
+    result_row,
+    run_lines,
+    score_row,
+    score_values,
+    session_rows,
+    several,
+    typed,
+    warnings_of,
+)
 
-Rows = list[dict[str, Any]]
+Tables = dict[str, list[Row]]
+Say = Callable[[str], None]
 UNKNOWN = 0  # a progress total that nobody knows yet
+MOST_PROBLEMS = 20  # of a damaged store, in the terminal; all of them with --json
 
 
-def open_or_create(path: Path, say: Callable[[str], None]) -> Store:
+def open_or_create(path: Path, say: Say) -> Store:
     """The store at ``path``; an empty or absent folder becomes one, and that is said."""
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        store = Store.create(path)
-        say(f"made a new store in {path}")
-        return store
-    return Store(path)
+    if (path / "FORMAT.json").exists():
+        return Store(path)
+    store = Store.create(path)
+    say(f"made a new store in {path}")
+    return store
+
+
+def fetch_files(
+    source: str, folder: Path, from_folder: Path | None, *, progress: Progress, say: Say
+) -> tuple[dict[str, Any], list[str]]:
+    """Bring a published set into a folder; its licence is said before anything is downloaded."""
+    from ..datasets.sources.fetch import PUBLISHED, fetch
+
+    if source in PUBLISHED:
+        say(f"licence: {PUBLISHED[source].licence}")
+
+    def in_kilobytes(name: str, done: int, total: int) -> None:
+        progress(f"{name} (kB)", done // 1000, total // 1000)
+
+    brought = fetch(source, folder, from_folder=from_folder, progress=in_kilobytes)
+    files = [{"file": str(path), "status": status} for path, status in brought]
+    lines = [f"{file['status']}: {file['file']}" for file in files]
+    lines.append(f"Next: {typed('ingest', source, folder, '--store', 'lab')}")
+    return {"source": source, "folder": str(folder), "files": files}, lines
 
 
 def ingest_sessions(
-    source: str,
-    path: Path,
-    store_path: Path,
-    options: Sequence[str],
-    *,
-    progress: Progress,
-    say: Callable[[str], None],
+    source: str, path: Path, store_path: Path, options: Sequence[str], *, progress: Progress, say: Say
 ) -> tuple[dict[str, Any], list[str]]:
-    """Read every session at ``path`` and save it. Sessions saved before an error stay saved; the error says which."""
-    sessions = read_sessions(source, path, **_options(options))
-    store = open_or_create(store_path, say)
-    saved: list[dict[str, Any]] = []
+    """Read every session at ``path`` and save it. Sessions saved before an error stay saved; the error says which.
+
+    The store is opened first, and made, where there is none, once a session could be read.
+    """
+    store = open_or_create(store_path, say) if _holds_something(store_path) else None
+    saved: list[Row] = []
     dropped: dict[str, list[str]] = {}
     try:
-        for number, session in enumerate(sessions):
+        for number, session in enumerate(read_sessions(source, path, **_options(source, options))):
             name = session.attrs["session"]
             progress(f"store {name}", number, UNKNOWN)
+            store = store or open_or_create(store_path, say)
             store.save_session(session)
             saved.append({"session": name, "n_trials": session.sizes["trial"], "n_units": session.sizes["unit"]})
             for sentence in session.attrs.get("dropped", []):
                 dropped.setdefault(sentence, []).append(name)
-        progress("stored", len(saved), len(saved))
     except MitralError as error:
         if saved:
-            error.add_note(f"{len(saved)} sessions were saved before this: {saved[0]['session']} ... {saved[-1]['session']}.")
+            error.add_note(f"Saved before this: {several([row['session'] for row in saved])}.")
         raise
-    if not saved:
-        raise SchemaError(f"{path} holds no session that {source!r} can read. Look at the files, or choose another source.")
+    if not saved or store is None:
+        raise SchemaError(f"{path} holds no session that {source!r} can read. Look at its files, or name another.")
+    progress("stored", len(saved), len(saved))
     for sentence, names in dropped.items():
-        say(f"left out in {_several(names)}: {sentence}")
+        say(f"not kept of {several(names)}: {sentence}")
     n_trials, n_units = (sum(row[key] for row in saved) for key in ("n_trials", "n_units"))
+    held = f"{counted(n_trials, 'trial')}, {counted(n_units, 'unit')}"
     lines = [
-        f"{len(saved)} sessions in {store_path}: {n_trials} trials, {n_units} units",
-        f"Next: mitral ls --store {store_path}",
+        f"{counted(len(saved), 'session')} in {store_path}: {held}",
+        f"Next: {typed('ls', '--store', store_path)}",
     ]
     return {"store": str(store_path), "position": store.position, "sessions": saved, "dropped": dropped}, lines
 
 
-def list_store(path: Path) -> tuple[dict[str, Any], dict[str, Rows]]:
+def list_store(path: Path) -> tuple[dict[str, Any], Tables, list[str]]:
     """The catalogue: sessions and results, oldest first. No recording is opened."""
     store = Store(path)
-    sessions, results = _rows(store.sessions()), _rows(store.results())
+    sessions, results = _records(store.sessions()), _records(store.results())
     outcome = {"store": str(path), "position": store.position, "sessions": sessions, "results": results}
     tables = {
-        f"Sessions of {path}": [_session_row(row) for row in sessions],
-        "Results": [_result_row(row) for row in results],
+        f"Sessions of {path}": session_rows(sessions),
+        "Results": [result_row(row) for row in results],
     }
-    return outcome, tables
+    words = ("show", sessions[-1]["session"]) if sessions else ("ingest", "SOURCE", "PATH")
+    return outcome, tables, [f"Next: {typed(*words, '--store', path)}"]
 
 
-def show_entry(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Rows]]:
+def show_entry(path: Path, name: str) -> tuple[dict[str, Any], Tables]:
     """One session or result in detail.
 
     Raises
@@ -94,8 +128,7 @@ def show_entry(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Rows]]:
     UnknownName : neither a session nor a result is called that, with the nearest names
     """
     store = Store(path)
-    sessions, results = ([str(key) for key in table[column]] for table, column in
-                         ((store.sessions(), "session"), (store.results(), "name")))
+    sessions, results = list(store.sessions()["session"]), list(store.results()["name"])
     if name in sessions:
         return _show_session(store, name)
     if name in results:
@@ -103,68 +136,60 @@ def show_entry(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Rows]]:
     raise UnknownName(f"the store {path} has no session and no result {name!r}. {nearest(name, sessions + results)}")
 
 
-def verify_store(path: Path, *, progress: Progress) -> dict[str, Any]:
+def verify_store(path: Path, *, progress: Progress) -> tuple[dict[str, Any], list[str]]:
     """Every stored file against the manifest of its commit."""
     store = Store(path)
-    problems = store.verify(progress=progress)
-    entries = len(store.sessions()) + len(store.results())
-    words = "every byte is as it was written" if not problems else f"{len(problems)} problems"
-    return {"store": str(path), "problems": problems, "summary": f"{entries} entries checked: {words}"}
+    problems = store.verify(progress=lambda done, total: progress("check", done, total))
+    n_entries = len(store.sessions()) + len(store.results())
+    words = counted(len(problems), "problem") if problems else "every byte is as it was written"
+    summary = f"sessions and results checked: {n_entries}; {words}"
+    lines = problems[:MOST_PROBLEMS]
+    if len(problems) > MOST_PROBLEMS:
+        lines.append(f"... and {len(problems) - MOST_PROBLEMS} more; all of them with --json")
+    if problems:
+        lines.append("What is named above is damaged: restore it from a copy. Everything else can be used.")
+    return {"store": str(path), "problems": problems, "summary": summary}, [*lines, summary]
 
 
 def run_file(
-    config_path: Path, store_path: Path, report: Path | None, overrides: Sequence[str], *, threads: int, progress: Progress
-) -> tuple[dict[str, Any], dict[str, Rows], list[str]]:
+    config_path: Path,
+    store_path: Path,
+    report: Path | None,
+    overrides: Sequence[str],
+    *,
+    threads: int,
+    progress: Progress,
+) -> tuple[dict[str, Any], Tables, list[str]]:
     """Run a configuration file on a store and write the report."""
-    config = read_config(config_path, _overrides(overrides))
+    config = read_config(config_path, _pairs(overrides, option="--set"))
+    if report is not None and not report.parent.is_dir():
+        raise StoreError(f"--report {report}: there is no folder {report.parent}. Make it, or give another file name.")
     store = Store(store_path)
     outcome = run(config, store, progress=progress, threads=threads)
-    report = report or Path(f"{outcome.names['study']}.html")
-    write_run_report(report, outcome)
-    return describe_run(outcome, report, store_path)
+    report = report or Path(f"{outcome.study.attrs['name']}.html")
+    write_run_report(report, outcome, store_path)
+    value, tables, lines = describe_run(outcome, report, store_path)
+    return value, tables, [*lines, f"Next: {typed('app', '--store', store_path)}"]
 
 
-def write_run_report(path: Path, outcome: Run) -> None:
-    """The HTML report of a run."""
-    write_report(path, outcome.study, outcome.results, outcome.trajectories, provenance=provenance(outcome.study))
+def write_run_report(path: Path, outcome: Run, store_path: Path) -> None:
+    """The HTML report of a run on the store at ``store_path``."""
+    known = provenance(outcome.study) | {"store": str(store_path)}
+    write_report(path, outcome.study, outcome.results, outcome.trajectories, provenance=known)
 
 
-def describe_run(outcome: Run, report: Path, store_path: Path) -> tuple[dict[str, Any], dict[str, Rows], list[str]]:
-    """JSON value, table and closing lines of a run."""
-    study = outcome.study
-    names = ("score", "score_low", "score_high", "chance", "null_high", "p_value", "control_score", "n_trials", "n_units")
-    rows = []
-    for position, population in enumerate(study["population"].to_numpy()):
-        at = study.isel(population=position)
-        rows.append({"population": str(population)} | {name: at[name].item() for name in names})
-    value = {
-        "name": outcome.names["study"],
-        "store": str(store_path),
-        "report": str(report),
-        "score_mean": study.attrs.get("score_mean"),
-        "score_low": study.attrs.get("score_low"),
-        "score_high": study.attrs.get("score_high"),
-        "interval_over": study.attrs.get("interval_over"),
-        "target": study.attrs["target"],
-        "metric": study.attrs["metric"],
-        "populations": [row | {"result": outcome.names[row["population"]]} for row in rows],
-    }
-    title = f"{study.attrs['title']}: {study.attrs['metric'].replace('_', ' ')} of {study.attrs['target']}"
-    lines = []
-    if "score_mean" in study.attrs:
-        lines.append(
-            f"Mean over {study.attrs['n_animals']} animals: {study.attrs['score_mean']:.3f} "
-            f"({study.attrs['score_low']:.3f} to {study.attrs['score_high']:.3f}, "
-            f"{100 * study.attrs['interval_level']:.0f} % interval over {study.attrs['interval_over']}); "
-            f"chance {study.attrs['chance']:.3f}"
-        )
-    warned: dict[str, list[str]] = {}
-    for result in outcome.results.values():
-        for said in result.attrs["warnings"]:
-            warned.setdefault(said, []).append(result.attrs["name"])
-    lines += [f"Note on {_several(names)}: {said}" for said, names in warned.items()]
-    lines += [f"Report: {report}", f"Next: mitral app --store {store_path}"]
-    return value, {title: [_table_row(row) for row in rows]}, lines
+def describe_run(outcome: Run, report: Path, store_path: Path) -> tuple[dict[str, Any], Tables, list[str]]:
+    """JSON value, table and sentences of a run."""
+    study, attrs = outcome.study, outcome.study.attrs
+    rows = score_values(study)
+    summary = ("score_mean", "score_low", "score_high", "interval_over", "target", "metric")
+    value = {"name": attrs["name"], "store": str(store_path), "report": str(report)}
+    value |= {name: attrs.get(name) for name in summary}
+    value["populations"] = [row | {"result": outcome.names[row["population"]]} for row in rows]
+    value["warnings"] = warnings_of(outcome.results)
+    title = f"{attrs['title']}: {attrs['metric'].replace('_', ' ')} of {attrs['target']}"
+    lines = [*run_lines(study, outcome.results), f"Report: {report}"]
+    return value, {title: [score_row(row) for row in rows]}, lines
 
 
 def provenance(study: xr.Dataset) -> dict[str, Any]:
@@ -177,140 +202,75 @@ def provenance(study: xr.Dataset) -> dict[str, Any]:
     return known
 
 
-def _table_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {
-        "population": row["population"],
-        "score": f"{row['score']:.3f}",
-        "interval": f"{row['score_low']:.3f} to {row['score_high']:.3f}",
-        "chance": f"{row['chance']:.3f}",
-        "null 97.5 %": f"{row['null_high']:.3f}",
-        "p": "none" if np.isnan(row["p_value"]) else f"{row['p_value']:.3g}",
-    }
-    if not np.isnan(row["control_score"]):
-        out["before stimulus"] = f"{row['control_score']:.3f}"
-    return out | {"trials": row["n_trials"], "units": row["n_units"]}
-
-
-def _show_session(store: Store, name: str) -> tuple[dict[str, Any], dict[str, Rows]]:
+def _show_session(store: Store, name: str) -> tuple[dict[str, Any], Tables]:
     session, record = store.session(name), store.record("session", name)
-    columns = {
-        dim: [str(key) for key, column in session.coords.items() if column.dims == (dim,)] for dim in ("trial", "unit")
-    }
+    columns = {dim: column_rows(session, dim) for dim in ("trial", "unit")}
     outcome = {
         "kind": "session",
         "attrs": _plain(session.attrs),
         "sizes": {str(dim): int(size) for dim, size in session.sizes.items()},
         "events": events(session),
-        "trial_columns": columns["trial"],
-        "unit_columns": columns["unit"],
+        "trial_columns": [row["column"] for row in columns["trial"]],
+        "unit_columns": [row["column"] for row in columns["unit"]],
         "signals": [str(key) for key in session.data_vars if key not in ("spike_time", "spike_unit", "spike_index")],
-        "record": {key: record[key] for key in ("number", "user", "host", "time", "object") if key in record},
+        "record": {key: record[key] for key in ("number", "user", "host", "time", "object")},
     }
-    facts = {key: value for key, value in outcome["attrs"].items() if value not in ("", [], None)}
+    facts = dict(outcome["attrs"])
     facts |= {f"n_{dim}s": size for dim, size in outcome["sizes"].items() if dim in ("trial", "unit", "spike")}
-    facts |= {"events": ", ".join(outcome["events"]), "stored": f"{record['time']} by {record['user']}"}
-    tables = {f"Session {name}": [{"what": key, "value": _joined(value) or str(value)} for key, value in facts.items()]}
-    for dim in ("trial", "unit"):
-        rows = [
-            {"column": key, "unit": session[key].attrs.get("units", ""), "values": _summary(session[key].to_numpy())}
-            for key in columns[dim]
-        ]
-        tables[f"{dim} columns".capitalize()] = rows
+    facts |= {"events": outcome["events"], "stored": f"{record['time']} by {record['user']}"}
+    tables = {f"Session {name}": fact_rows(facts), "Trial columns": columns["trial"], "Unit columns": columns["unit"]}
     return outcome, tables
 
 
-def _show_result(store: Store, name: str) -> tuple[dict[str, Any], dict[str, Rows]]:
+def _show_result(store: Store, name: str) -> tuple[dict[str, Any], Tables]:
     result = store.result(name)
     attrs = _plain(result.attrs)
     outcome = {"kind": attrs.get("kind"), "name": name, "attrs": attrs}
-    outcome["variables"] = {str(key): list(map(int, result[key].shape)) for key in result.data_vars}
+    variables = result.data_vars if isinstance(result, xr.Dataset) else {str(result.name): result}
+    outcome["variables"] = {str(key): list(map(int, array.shape)) for key, array in variables.items()}
     hidden = ("config", "packages", "threads", "inputs")
-    rows = [{"what": key, "value": _cell(value)} for key, value in attrs.items() if key not in hidden and value not in ([], "")]
-    tables = {f"Result {name}": rows}
+    tables = {f"Result {name}": fact_rows({key: value for key, value in attrs.items() if key not in hidden})}
     for key in ("config", "inputs"):
         if attrs.get(key):
-            tables[key.capitalize()] = [{"key": k, "value": str(v)} for k, v in _flat(json.loads(attrs[key]))]
+            pairs = _flat(json.loads(attrs[key]))
+            tables[key.capitalize()] = [{"key": name, "value": joined(value) or str(value)} for name, value in pairs]
     return outcome, tables
 
 
-def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of everything in nested tables."""
     if not isinstance(value, dict):
-        return [(prefix, value)]
-    return [pair for key, item in value.items() for pair in _flat(item, f"{prefix}.{key}" if prefix else key)]
+        yield prefix, value
+        return
+    for key, item in value.items():
+        yield from _flat(item, f"{prefix}.{key}" if prefix else key)
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else _joined(value) or str(value)
+def _holds_something(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
-def _summary(values: np.ndarray) -> str:
-    """A few distinct values, or the range."""
-    distinct = np.unique(values)
-    if len(distinct) <= 6:
-        return ", ".join(map(str, distinct.tolist()))
-    if values.dtype.kind in "iuf":
-        return f"{np.nanmin(values):g} to {np.nanmax(values):g}"
-    return f"{', '.join(map(str, distinct[:4].tolist()))}, … ({len(distinct)})"
+def _options(source: str, pairs: Sequence[str]) -> dict[str, Any]:
+    """Options of a reader; those that are texts by its signature stay as typed, so that mouse 4021 is no number."""
+    types = get_type_hints(resolve(source, SOURCES, what="source"))
+    return {
+        name: text if types.get(name) in (str, str | None) else toml_value(text)
+        for name, text in _pairs(pairs, option="--option").items()
+    }
 
 
-def _options(pairs: Sequence[str]) -> dict[str, Any]:
-    return {key: _value(text) for key, text in _overrides(pairs).items()}
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _overrides(pairs: Sequence[str]) -> dict[str, str]:
+def _pairs(pairs: Sequence[str], *, option: str) -> dict[str, str]:
     out = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"expected NAME=VALUE, got {pair!r}.")
+        if not equals or not key.strip():
+            raise ConfigError(f"{option}: expected NAME=VALUE, got {pair!r}. Write it without spaces around '='.")
         out[key.strip()] = value.strip()
     return out
 
 
-def _rows(table: Any) -> Rows:
+def _records(table: Any) -> list[Row]:
     return [{str(key): _plain(value) for key, value in row.items()} for row in table.to_dict("records")]
-
-
-def _session_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "session": row["session"],
-        "animal": row["animal"],
-        "date": row["date"],
-        "trials": row["n_trials"],
-        "units": row["n_units"],
-        "odors": len(row["odors"]) if isinstance(row["odors"], list) else 0,
-        "areas": _joined(row["areas"]),
-        "saved": row["saved_at"][:10],
-    }
-
-
-def _result_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    score = row["score_mean"]
-    return {
-        "name": row["name"],
-        "kind": row["kind"],
-        "target": _joined(row["target"]),
-        "score": "" if score is None or np.isnan(score) else f"{score:.3f}",
-        "saved": row["saved_at"][:10],
-    }
-
-
-def _joined(value: Any) -> str:
-    """A list as text; nothing for what is not there."""
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return value if isinstance(value, str) else ""
-
-
-def _several(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from .errors import SchemaError
@@ -55,27 +56,33 @@ def make_folds(
     where = f"session {activity.attrs['session']!r}"
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
-        raise SchemaError(f"{where}: target {target!r} has one class only ({classes[0]!r}), so there is nothing to decode.")
+        raise SchemaError(
+            f"{where}: target {target!r} has one class only ({str(classes[0])!r}), so there is nothing to decode."
+        )
     if not isinstance(n_folds, int | np.integer) or n_folds < 2:
         raise SchemaError(f"{where}: n_folds must be a whole number of at least 2, got {n_folds!r}.")
     if counts.min() < n_folds:
+        fewer = f"Use at most {counts.min()} folds, or leave" if counts.min() > 1 else "Leave"
         raise SchemaError(
-            f"{where}: {target} {classes[counts.argmin()]!r} has {counts.min()} trials, fewer than {n_folds} folds. "
-            f"Use at most {max(counts.min(), 1)} folds, or leave that class out."
+            f"{where}: {target} {str(classes[counts.argmin()])!r} has {counts.min()} trials, fewer than {n_folds} "
+            f"folds. {fewer} that class out; a target without classes takes folds_from_splitter(activity, KFold(...))."
         )
     if group is None:
         splitter: Any = StratifiedKFold(n_folds, shuffle=True, random_state=random_state)
         return folds_from_splitter(activity, splitter, target=target)
     n_groups = len(np.unique(trial_column(activity, group)))
     if n_groups < n_folds:
-        raise SchemaError(f"{where}: there are {n_groups} groups of {group!r}, fewer than {n_folds} folds.")
+        raise SchemaError(
+            f"{where}: there are {n_groups} groups of {group!r}, fewer than {n_folds} folds. "
+            f"Use fewer folds, or another grouping."
+        )
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
     folds = folds_from_splitter(activity, splitter, target=target, group=group)
     for fold in range(n_folds):
         absent = set(classes.tolist()) - set(labels[folds.values[fold] == TRAIN].tolist())
         if absent:
             raise SchemaError(
-                f"{where}: with groups {group!r} whole, fold {fold} trains without {target} {sorted(absent)[0]!r}. "
+                f"{where}: with each {group} whole, fold {fold} trains without {target} {sorted(absent)[0]!r}. "
                 f"Use fewer folds, or another grouping."
             )
     return folds
@@ -98,22 +105,43 @@ def folds_from_splitter(
 
     Raises
     ------
-    SchemaError : the splitter puts a trial or a group on both sides
+    SchemaError : no splitter, one that refuses these trials, makes no fold, or puts a trial or a group on
+        both sides
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from sklearn.model_selection import LeaveOneGroupOut
+    >>> activity = xr.DataArray(np.zeros((4, 1, 1)), dims=("trial", "time", "unit"), coords={
+    ...     "trial": range(4), "time": [0.0], "unit": ["u"], "odor": ("trial", ["a", "b", "a", "b"]),
+    ...     "block": ("trial", [0, 0, 1, 1])},
+    ...     attrs={"session": "s", "animal": "m", "event": "e", "bin_width_s": 1.0, "units": ""})
+    >>> folds_from_splitter(activity, LeaveOneGroupOut(), target="odor", group="block").values.tolist()
+    [[2, 2, 1, 1], [1, 1, 2, 2]]
     """
     labels = trial_column(activity, target)
     groups = None if group is None else trial_column(activity, group)
-    sides = []
-    for train, test in splitter.split(np.zeros((len(labels), 1)), labels, groups):
-        if np.intersect1d(train, test).size:
-            raise SchemaError(f"{type(splitter).__name__} puts trial {np.intersect1d(train, test)[0]} on both sides of a fold.")
-        side = np.zeros(len(labels), np.int8)
+    trial, name = activity["trial"].to_numpy(), type(splitter).__name__
+    where = f"session {activity.attrs['session']!r}"
+    if not hasattr(splitter, "split"):
+        raise SchemaError(f"{where}: expected a scikit-learn splitter, such as KFold(5), got {name}.")
+    try:
+        splits = list(splitter.split(np.zeros((len(labels), 1)), labels, groups))
+    except ValueError as error:
+        raise SchemaError(f"{where}: {name} cannot split these {len(labels)} trials by {target!r}: {error}") from error
+    if not splits:
+        raise SchemaError(f"{where}: {name} made no folds. Ask it for at least one.")
+    sides = np.full((len(splits), len(labels)), UNUSED, np.int8)
+    for side, (train, test) in zip(sides, splits, strict=True):
+        both = np.intersect1d(train, test)
+        if both.size:
+            raise SchemaError(f"{where}: {name} puts trial {trial[both[0]]} on both sides of a fold. Use another one.")
         side[train], side[test] = TRAIN, TEST
-        sides.append(side)
-    coords = {"trial": activity["trial"].to_numpy(), "fold": np.arange(len(sides))}
-    folds = xr.DataArray(np.array(sides), dims=("fold", "trial"), coords=coords, name="folds")
+    coords = {"trial": trial, "fold": np.arange(len(sides))}
+    folds = xr.DataArray(sides, dims=("fold", "trial"), coords=coords, name="folds")
     if groups is not None:
         folds = folds.assign_coords(group=("trial", groups, {"column": group}))
-    words = f"{len(sides)} folds ({type(splitter).__name__}), stratified by {target}"
+    words = f"{len(sides)} folds ({name})" + (f", stratified by {target}" if "Stratified" in name else "")
     folds.attrs["folds"] = words + (f", {group} kept whole" if group else ", trial by trial")
     return check_folds(folds, activity)
 
@@ -127,8 +155,8 @@ def check_folds(folds: xr.DataArray, activity: xr.DataArray) -> xr.DataArray:
 
     Raises
     ------
-    SchemaError : other trials than the activity's, other values than 0, 1, 2, an empty side, or a
-        group on both sides
+    SchemaError : other trials than the activity's, no folds, other values than 0, 1, 2, an empty side, or
+        a group on both sides
     """
     where = f"folds for session {activity.attrs.get('session', '?')!r}"
     if not isinstance(folds, xr.DataArray) or folds.dims != ("fold", "trial"):
@@ -141,17 +169,23 @@ def check_folds(folds: xr.DataArray, activity: xr.DataArray) -> xr.DataArray:
             f"Make the folds from this very activity."
         )
     values = folds.to_numpy()
+    if not len(values):
+        raise SchemaError(f"{where}: there are no folds. Make them with make_folds(...).")
     if not np.isin(values, (UNUSED, TRAIN, TEST)).all():
-        raise SchemaError(f"{where}: values must be 0 unused, 1 train, 2 test; found {np.setdiff1d(values, (0, 1, 2))[0]}.")
+        odd = np.setdiff1d(values, (UNUSED, TRAIN, TEST))[0]
+        raise SchemaError(f"{where}: values must be 0 unused, 1 train, 2 test; found {odd}. Use make_folds(...).")
     for fold, side in enumerate(values):
         for number, name in ((TRAIN, "training"), (TEST, "test")):
             if not np.any(side == number):
-                raise SchemaError(f"{where}: fold {fold} has no {name} trials.")
+                raise SchemaError(f"{where}: fold {fold} has no {name} trials. Use fewer folds, or another grouping.")
         if "group" in folds.coords:
             group = folds["group"].to_numpy()
             shared = np.intersect1d(group[side == TRAIN], group[side == TEST])
             if shared.size:
-                raise SchemaError(f"{where}: group {shared[0]!r} is on both sides of fold {fold}. Keep groups whole.")
+                raise SchemaError(
+                    f"{where}: group {str(shared[0])!r} is on both sides of fold {fold}. Use a splitter that keeps "
+                    f"groups whole, such as GroupKFold."
+                )
     return folds
 
 
@@ -164,6 +198,14 @@ def permute_labels(labels: np.ndarray, rng: np.random.Generator, *, within: np.n
     rng : source of the order
     within : (n_trials,) group of each trial; None exchanges over all
 
+    Returns
+    -------
+    labels (n_trials,), a copy
+
+    Raises
+    ------
+    SchemaError : ``within`` of another length
+
     Examples
     --------
     >>> import numpy as np
@@ -172,6 +214,8 @@ def permute_labels(labels: np.ndarray, rng: np.random.Generator, *, within: np.n
     """
     if within is None:
         return rng.permutation(labels)
+    if len(within) != len(labels):
+        raise SchemaError(f"permute_labels: expected one group for each of {len(labels)} labels, got {len(within)}.")
     out = labels.copy()
     for group in np.unique(within):
         here = np.flatnonzero(within == group)
@@ -192,9 +236,9 @@ def trial_column(activity: xr.DataArray, name: str) -> np.ndarray:
     if name not in columns:
         raise SchemaError(f"{where}: there is no trial column {name!r}. {nearest(name, columns)}")
     values = activity[name].to_numpy()
-    empty = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
-    if values.dtype.kind == "U":
-        empty = values == ""
+    empty = ~np.isfinite(values) if values.dtype.kind == "f" else pd.isna(values)
+    if values.dtype.kind in "UO":
+        empty = empty | (values == "")
     if empty.any():
         raise SchemaError(
             f"{where}: {name!r} is missing in {empty.sum()} trials ({_shown(activity['trial'].to_numpy()[empty])}). "

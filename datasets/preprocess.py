@@ -1,14 +1,16 @@
 """Transformers on three axes (trial, time, unit) that run inside the folds: smooth, stabilise, scale.
 
 All take and return numpy arrays (n_trials, n_times, n_units) and are scikit-learn transformers.
-Bins that are NaN stay NaN and lend nothing to their neighbours.
+Bins that are NaN stay NaN and lend nothing to their neighbours; infinite values are refused.
 """
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 
 from .errors import SchemaError
 
@@ -28,6 +30,7 @@ class ThreeAxes(TransformerMixin, BaseEstimator):
         return self
 
     def _checked(self, X: np.ndarray) -> np.ndarray:
+        check_is_fitted(self)
         X = three_axes(X, type(self).__name__)
         if X.shape[2] != self.n_features_in_:
             raise SchemaError(
@@ -38,15 +41,18 @@ class ThreeAxes(TransformerMixin, BaseEstimator):
 
 
 def three_axes(X: Any, who: str) -> np.ndarray:
-    """``X`` as an array if it is (n_trials, n_times, n_units).
+    """``X`` as an array if it is (n_trials, n_times, n_units), of numbers that are finite or NaN.
 
     Raises
     ------
-    SchemaError : another number of axes
+    SchemaError : another number of axes, an infinite value
     """
     X = np.asarray(X)
     if X.ndim != 3:
-        raise SchemaError(f"{who} takes (n_trials, n_times, n_units), got shape {X.shape}.")
+        raise SchemaError(f"{who} takes (n_trials, n_times, n_units), got shape {X.shape}. Pass activity.to_numpy().")
+    if X.dtype.kind == "f" and np.isinf(X).any():
+        trial = int(np.flatnonzero(np.isinf(X).any(axis=(1, 2)))[0])
+        raise SchemaError(f"{who} takes finite values or NaN; the trial at position {trial} holds infinity. See there.")
     return X
 
 
@@ -74,8 +80,8 @@ class GaussianSmooth(ThreeAxes):
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Smoothed copy (n_trials, n_times, n_units), float32. Time O(n_trials · n_times² · n_units)."""
         X = self._checked(X)
-        if not self.sd_bins > 0:
-            raise SchemaError(f"GaussianSmooth: sd_bins must be positive, got {self.sd_bins}.")
+        if not 0 < self.sd_bins < np.inf:
+            raise SchemaError(f"GaussianSmooth: sd_bins must be a positive number of bins, got {self.sd_bins}.")
         lag = _lags(X.shape[1])
         weight = np.where(np.abs(lag) <= 4 * self.sd_bins, np.exp(-0.5 * (lag / self.sd_bins) ** 2), 0.0)
         return _weighted_mean(X, weight, self.is_causal)
@@ -97,12 +103,13 @@ class BoxcarSmooth(ThreeAxes):
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Smoothed copy (n_trials, n_times, n_units), float32. Time O(n_trials · n_times² · n_units)."""
         X = self._checked(X)
-        if self.width_bins < 1 or (not self.is_causal and self.width_bins % 2 == 0):
+        width = self.width_bins
+        if not isinstance(width, Integral) or width < 1 or (not self.is_causal and width % 2 == 0):
             raise SchemaError(
-                f"BoxcarSmooth: width_bins must be positive, and odd unless is_causal; got {self.width_bins}."
+                f"BoxcarSmooth: width_bins must be a whole number of at least 1, odd unless is_causal; got {width!r}."
             )
         lag = _lags(X.shape[1])
-        reach = self.width_bins - 1 if self.is_causal else self.width_bins // 2
+        reach = width - 1 if self.is_causal else width // 2
         return _weighted_mean(X, (np.abs(lag) <= reach).astype(float), self.is_causal)
 
 
@@ -118,7 +125,7 @@ class SquareRoot(ThreeAxes):
         """
         X = self._checked(X)
         if np.any(X < 0):
-            raise SchemaError("SquareRoot takes counts, and found a negative value. Take it before centring or scaling.")
+            raise SchemaError("SquareRoot takes counts, and found a negative value. Put it before centring or scaling.")
         return np.sqrt(X, dtype=np.float32)
 
 
@@ -129,12 +136,22 @@ class ZScore(ThreeAxes):
     """
 
     def fit(self, X: np.ndarray, y: Any = None) -> Self:
-        """Learn mean and standard deviation (n_units,) of each unit, in float64."""
+        """Learn mean and standard deviation (n_units,) of each unit, in float64.
+
+        Raises
+        ------
+        SchemaError : a unit that is NaN in every trial and bin
+        """
         X = three_axes(X, type(self).__name__).astype(np.float64)
+        absent = np.flatnonzero(np.isnan(X).all(axis=(0, 1)))
+        if absent.size:
+            raise SchemaError(
+                f"ZScore: the unit at position {absent[0]} is NaN in all {len(X)} trials of the fit. Leave it out."
+            )
         self.n_features_in_ = X.shape[2]
         self.mean_ = np.nanmean(X, axis=(0, 1))
-        sd = np.nanstd(X, axis=(0, 1))
-        self.scale_ = np.where(sd > 0, sd, 1.0)
+        is_constant = np.nanmax(X, axis=(0, 1)) == np.nanmin(X, axis=(0, 1))  # their sd is rounding noise, not 0
+        self.scale_ = np.where(is_constant, 1.0, np.nanstd(X, axis=(0, 1)))
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
@@ -148,7 +165,7 @@ class Flatten(ThreeAxes):
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Unit runs fastest; a view where the input is contiguous."""
         X = self._checked(X)
-        return X.reshape(len(X), -1)
+        return X.reshape(len(X), X.shape[1] * X.shape[2])
 
 
 def _lags(n_times: int) -> np.ndarray:

@@ -32,7 +32,7 @@ def resolve(name: str, table: Mapping[str, str], *, what: str) -> Any:
     """
     path = table.get(name, name)
     module_name, colon, attribute = path.partition(":")
-    if not colon:
+    if not colon or not all(module_name.split(".")):
         raise UnknownName(
             f"unknown {what} {name!r}. {nearest(name, table)} "
             f"Or give a dotted path, 'package.module:object'."

@@ -52,13 +52,47 @@ def balanced_accuracy(target: np.ndarray, prediction: np.ndarray) -> float:
     return float(np.mean(np.bincount(position, weights=target == prediction) / np.bincount(position)))
 
 
+def scores_of_labelings(name: str, target: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """A class metric of many labelings at once.
+
+    Parameters
+    ----------
+    name : key of ``CLASS_METRICS``
+    target, prediction : (n_labelings, n_test) class positions
+
+    Returns
+    -------
+    (n_labelings,), as the metric of each row by itself
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> target = np.array([[0, 0, 0, 1], [0, 0, 1, 1]])
+    >>> scores_of_labelings("balanced_accuracy", target, np.zeros((2, 4), int)).tolist()
+    [0.5, 0.5]
+    """
+    right = target == prediction
+    if name == "accuracy":
+        return right.mean(axis=1)
+    if name != "balanced_accuracy":
+        score_of = metric_function(name, for_classes=True)
+        return np.array([score_of(t, p) for t, p in zip(target, prediction, strict=True)])
+    n_classes = int(target.max()) + 1
+    cell = (target + np.arange(len(target))[:, None] * n_classes).ravel()
+    shape = (len(target), n_classes)
+    counts = np.bincount(cell, minlength=shape[0] * n_classes).reshape(shape)
+    hits = np.bincount(cell, weights=right.ravel(), minlength=shape[0] * n_classes).reshape(shape)
+    return np.sum(hits / np.maximum(counts, 1), axis=1) / np.sum(counts > 0, axis=1)
+
+
 def r2(target: np.ndarray, prediction: np.ndarray) -> float:
     """1 - squared error / squared deviation from the mean; 1 is perfect, 0 is as good as the mean.
 
     NaN if the target does not vary.
     """
-    spread = np.sum((target - target.mean()) ** 2)
-    return float(1.0 - np.sum((target - prediction) ** 2) / spread) if spread > 0 else float("nan")
+    if np.ptp(target) == 0:  # the sum of squares of equal decimals need not be zero
+        return float("nan")
+    return float(1.0 - np.sum((target - prediction) ** 2) / np.sum((target - target.mean()) ** 2))
 
 
 def mean_absolute_error(target: np.ndarray, prediction: np.ndarray) -> float:

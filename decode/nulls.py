@@ -3,6 +3,7 @@
 Labels are exchanged between trials, within groups where the folds keep groups whole, so that a
 permuted data set is as likely as the true one if the target does not matter (Ojala & Garriga 2010).
 p = (b + 1) / (m + 1) with b of m permutations at least as good (Phipson & Smyth 2010).
+Where the estimator has a closed form, all permutations share one factorisation per fold.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from sklearn.base import is_classifier
 from ..datasets.errors import SchemaError
 from ..datasets.folds import TEST, check_folds, permute_labels, trial_column
 from . import metrics
+from .closed_form import predict_labelings, solver_for
 from .result import check_result
 from .score import Map, encode_target, features_for, pooled_score, predict_folds
 
@@ -60,20 +62,33 @@ def with_null(
     for_classes = is_classifier(estimator)
     truth, _ = encode_target(activity, target, for_classes=for_classes)
     groups = exchange_groups(activity, folds, within)
-    score_once = partial(
-        _permuted_score,
-        features_for(activity, estimator, folds),
-        truth,
-        groups,
-        estimator,
-        folds.to_numpy(),
-        metrics.metric_function(metric, for_classes=for_classes),
-    )
-    null = draw_null(score_once, n_permutations, random_state, map=map)
+    features = features_for(activity, estimator, folds)
+    score_of = metrics.metric_function(metric, for_classes=for_classes)
+    if for_classes and solver_for(estimator) is not None:
+        labels = permutations(truth, n_permutations, random_state, within=groups)
+        predicted = predict_labelings(features, labels, int(truth.max()) + 1, estimator, folds.to_numpy())
+        fold, trial = np.nonzero(folds.to_numpy() == TEST)
+        null = metrics.scores_of_labelings(metric, labels[:, trial], predicted[:, fold, trial])
+    else:
+        once = partial(_permuted_score, features, truth, groups, estimator, folds.to_numpy(), score_of)
+        null = draw_null(once, n_permutations, random_state, map=map)
     scheme = "labels of whole trials permuted" + (
         f" within {within or folds['group'].attrs.get('column', 'group')}" if groups is not None else " over all trials"
     )
     return attach_null(result, null, arrangements(truth, groups), scheme=scheme)
+
+
+def permutations(
+    truth: np.ndarray, n_permutations: int, random_state: int, *, within: np.ndarray | None
+) -> np.ndarray:
+    """Permuted labels (n_permutations, n_trials), one random stream each.
+
+    Raises
+    ------
+    SchemaError : fewer than one permutation
+    """
+    seeds = _streams(n_permutations, random_state)
+    return np.array([permute_labels(truth, np.random.default_rng(seed), within=within) for seed in seeds])
 
 
 def draw_null(
@@ -85,9 +100,7 @@ def draw_null(
     ------
     SchemaError : fewer than one permutation
     """
-    if n_permutations < 1:
-        raise SchemaError(f"n_permutations must be at least 1, got {n_permutations}.")
-    return np.array(list(map(score_once, np.random.SeedSequence(random_state).spawn(n_permutations))))
+    return np.array(list(map(score_once, _streams(n_permutations, random_state))))
 
 
 def attach_null(
@@ -114,10 +127,46 @@ def attach_null(
     }
     said = list(result.attrs.get("warnings", []))
     if n_arrangements < FEWEST_ARRANGEMENTS:
-        said.append(f"No p value: the labels can be arranged in {n_arrangements:.0f} ways only, too few for any test.")
+        said.append(_too_few(n_arrangements))
     else:
         attrs["p_value"] = max(float((better.sum() + 1) / (m + 1)), attrs["p_smallest"])
     return result.assign(null_score=("permutation", null)).assign_attrs(attrs | {"warnings": said})
+
+
+def attach_null_over_time(result: xr.Dataset, null: np.ndarray, n_arrangements: float, *, scheme: str) -> xr.Dataset:
+    """The result over time with a null of every bin.
+
+    Parameters
+    ----------
+    null : (n_permutations, n_times) scores, each row of one relabeling
+    n_arrangements, scheme : as in ``attach_null``
+
+    Returns
+    -------
+    result with ``null_score (permutation, time)``, ``null_low``, ``null_high``, and where 20 arrangements
+    exist ``p_value`` and ``p_familywise``, all (time)
+    """
+    sign = -1.0 if result.attrs["metric"] in metrics.SMALLER_IS_BETTER else 1.0
+    score, m = sign * result["score"].to_numpy(), len(null)
+    low, high = np.quantile(null, [0.025, 0.975], axis=0)
+    result = result.assign(
+        null_score=(("permutation", "time"), null), null_low=("time", low), null_high=("time", high)
+    )
+    smallest = max(1 / (m + 1), 1 / n_arrangements)
+    said = list(result.attrs["warnings"])
+    if n_arrangements < FEWEST_ARRANGEMENTS:
+        said.append(_too_few(n_arrangements))
+    else:
+        each = (np.sum(sign * null >= score, axis=0) + 1) / (m + 1)
+        largest = (np.sum((sign * null).max(axis=1)[:, None] >= score, axis=0) + 1) / (m + 1)
+        result = result.assign(
+            p_value=("time", np.maximum(each, smallest)), p_familywise=("time", np.maximum(largest, smallest))
+        )
+    return result.assign_attrs(n_permutations=m, null_scheme=scheme, p_smallest=smallest, warnings=said)
+
+
+def _too_few(n_arrangements: float) -> str:
+    return f"No p value: the labels can be arranged in {n_arrangements:.0f} ways only, too few for any test."
 
 
 def arrangements(truth: np.ndarray, groups: np.ndarray | None) -> float:
@@ -146,6 +195,12 @@ def exchange_groups(activity: xr.DataArray, folds: xr.DataArray, within: str | N
     if within is not None:
         return trial_column(activity, within)
     return folds["group"].to_numpy() if "group" in folds.coords else None
+
+
+def _streams(n_permutations: int, random_state: int) -> list[np.random.SeedSequence]:
+    if n_permutations < 1:
+        raise SchemaError(f"n_permutations must be at least 1, got {n_permutations}.")
+    return np.random.SeedSequence(random_state).spawn(n_permutations)
 
 
 def _permuted_score(

@@ -11,6 +11,7 @@ from ..datasets.errors import SchemaError
 from ..datasets.folds import make_folds, permute_labels, trial_column
 from ..datasets.pool import pseudo_population
 from .nulls import arrangements, attach_null, draw_null
+from .result import check_result
 from .score import Map, cross_validate
 
 
@@ -52,7 +53,8 @@ def cross_validate_pooled(
     units are the same in every repeat.
     """
     if n_repeats < 1:
-        raise SchemaError(f"n_repeats must be at least 1, got {n_repeats}.")
+        raise SchemaError(f"n_repeats must be at least 1, got {n_repeats}. 10 show how much the matching matters.")
+    cohort = {session: activity.compute() for session, activity in cohort.items()}  # once, and not in every repeat
     seeds = np.random.SeedSequence(random_state).spawn(n_repeats)
     once = partial(_pooled_once, cohort, target, estimator, n_folds, group, metric)
     results = list(map(once, seeds))
@@ -92,7 +94,17 @@ def with_pooled_null(
     Returns
     -------
     result as of ``with_null``; the p value compares one permuted repeat with the first true repeat
+
+    Raises
+    ------
+    SchemaError : not a pooled result; fewer than one permutation
     """
+    if "repeat_score" not in check_result(result):
+        raise SchemaError(
+            f"result {result.attrs.get('name', '?')!r} has no repeat_score, so it is not of pooled sessions. "
+            f"Make it with cross_validate_pooled(...), or use with_null(...)."
+        )
+    cohort = {session: activity.compute() for session, activity in cohort.items()}
     target, metric = result.attrs["target"], result.attrs["metric"]
     once = partial(_permuted_pool, cohort, target, estimator, n_folds, group, metric)
     null = draw_null(once, n_permutations, random_state, map=map)

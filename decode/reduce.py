@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 
 from ..datasets.errors import SchemaError
 from ..datasets.schema import check_activity
 from .score import describe
+from .steps import refuse_nan, steps
 
 
 def reduce(activity: xr.DataArray, reducer: Any, *, fit_on: np.ndarray | None = None) -> xr.DataArray:
@@ -23,13 +23,14 @@ def reduce(activity: xr.DataArray, reducer: Any, *, fit_on: np.ndarray | None = 
 
     Returns
     -------
-    trajectory (trial, time, latent), float64, with the coordinate ``in_fit`` (trial). ``cross_validate``
+    trajectory (trial, time, latent), with the coordinate ``in_fit`` (trial). ``cross_validate``
     refuses to score the trials that it marks. attrs ``explained_variance``: share of the total variance
     of each latent, where the reducer knows it
 
     Raises
     ------
-    SchemaError : ``fit_on`` of another length, or marking no trial; whatever the reducer refuses
+    SchemaError : ``fit_on`` that is not one bool per trial or marks none; NaN that the reducer cannot take, with
+        the trials; a reducer that does not give latents for every trial and bin; whatever the reducer refuses
 
     Examples
     --------
@@ -41,19 +42,20 @@ def reduce(activity: xr.DataArray, reducer: Any, *, fit_on: np.ndarray | None = 
     ('trial', 'time', 'latent')
     """
     check_activity(activity)
-    n_trials = activity.sizes["trial"]
-    in_fit = np.ones(n_trials, bool) if fit_on is None else np.asarray(fit_on, bool)
-    where = f"session {activity.attrs['session']!r}"
-    if in_fit.shape != (n_trials,):
-        raise SchemaError(f"{where}: fit_on has shape {in_fit.shape}, expected ({n_trials},), one bool per trial.")
-    if not in_fit.any():
-        raise SchemaError(f"{where}: fit_on marks no trial, so there is nothing to fit on.")
+    in_fit = _fit_trials(activity, fit_on)
+    activity = activity.compute()
+    refuse_nan(activity, reducer, np.ones(activity.sizes["trial"], bool))
     values = activity.to_numpy()
     fitted = clone(reducer).fit(values[in_fit])
-    latents = fitted.transform(values)
+    latents = np.asarray(fitted.transform(values))
+    if latents.ndim != 3 or latents.shape[:2] != values.shape[:2]:
+        raise SchemaError(
+            f"session {activity.attrs['session']!r}: a reducer keeps trials and bins, (n_trials, n_times, n_latents), "
+            f"and {type(reducer).__name__} made {latents.shape} of {values.shape}. Leave out the step that joins bins."
+        )
     kept = {name: c for name, c in activity.coords.items() if c.dims in (("trial",), ("time",))}
     attrs = {name: v for name, v in activity.attrs.items() if name != "units"}
-    explained = getattr(_last_step(fitted), "explained_variance_ratio_", None)
+    explained = getattr(list(steps(fitted))[-1], "explained_variance_ratio_", ())
     return xr.DataArray(
         latents,
         dims=("trial", "time", "latent"),
@@ -64,11 +66,21 @@ def reduce(activity: xr.DataArray, reducer: Any, *, fit_on: np.ndarray | None = 
             "units": "a.u.",
             "reducer": describe(reducer),
             "n_units": int(activity.sizes["unit"]),
-            "explained_variance": [] if explained is None else [float(share) for share in explained],
+            "explained_variance": [float(share) for share in explained],
         },
         name="trajectory",
     )
 
 
-def _last_step(reducer: Any) -> Any:
-    return _last_step(reducer.steps[-1][1]) if isinstance(reducer, Pipeline) else reducer
+def _fit_trials(activity: xr.DataArray, fit_on: np.ndarray | None) -> np.ndarray:
+    n_trials = activity.sizes["trial"]
+    in_fit = np.ones(n_trials, bool) if fit_on is None else np.asarray(fit_on)
+    where = f"session {activity.attrs['session']!r}"
+    if in_fit.shape != (n_trials,) or in_fit.dtype != bool:
+        raise SchemaError(
+            f"{where}: fit_on holds {in_fit.dtype} of shape {in_fit.shape}, expected ({n_trials},) bools, one per "
+            f"trial. From folds: folds.values[0] == 1 are the training trials of the first."
+        )
+    if not in_fit.any():
+        raise SchemaError(f"{where}: fit_on marks no trial, so there is nothing to fit on.")
+    return in_fit

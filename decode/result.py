@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 
 from .. import __version__
-from ..datasets.errors import SchemaError
+from ..datasets.errors import ConfigError, SchemaError
 
 RECORDED_PACKAGES = ("numpy", "scipy", "scikit-learn", "xarray", "dask", "zarr", "pandas")
 NEEDED = ("score", "prediction", "target")
@@ -40,14 +40,19 @@ def check_result(result: xr.Dataset) -> xr.Dataset:
     """
     if not isinstance(result, xr.Dataset) or result.attrs.get("kind") != "decoding":
         got = result.attrs.get("kind") if isinstance(result, xr.Dataset) else type(result).__name__
-        raise SchemaError(f"expected a result of cross_validate (kind 'decoding'), got {got!r}.")
+        raise SchemaError(f"expected a result of kind 'decoding', got {got!r}. Make one with cross_validate(...).")
     missing = [name for name in NEEDED if name not in result]
     if missing:
-        raise SchemaError(f"result {result.attrs.get('name', '?')!r}: variable {missing[0]!r} is missing.")
+        raise SchemaError(
+            f"result {result.attrs.get('name', '?')!r}: expected the variables {', '.join(NEEDED)}, and {missing[0]!r} "
+            f"is missing. Keep the result whole, as cross_validate made it."
+        )
     return result
 
 
-def stamp(dataset: xr.Dataset, *, config: Mapping[str, Any] | None = None, inputs: Mapping[str, str] | None = None) -> xr.Dataset:
+def stamp(
+    dataset: xr.Dataset, *, config: Mapping[str, Any] | None = None, inputs: Mapping[str, str] | None = None
+) -> xr.Dataset:
     """The result with its provenance in attrs: versions, threads, user, time, configuration, inputs.
 
     Parameters
@@ -55,6 +60,10 @@ def stamp(dataset: xr.Dataset, *, config: Mapping[str, Any] | None = None, input
     dataset : any result
     config : resolved configuration, JSON-able
     inputs : session id -> id of the stored object that was read
+
+    Raises
+    ------
+    ConfigError : a configuration that is not JSON
     """
     attrs = {
         "version": __version__,
@@ -73,6 +82,10 @@ def stamp(dataset: xr.Dataset, *, config: Mapping[str, Any] | None = None, input
 def content_key(config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """Hash (64 hex digits) of what a result follows from: configuration, inputs, version of mitral.
 
+    Raises
+    ------
+    ConfigError : a configuration that is not JSON
+
     Examples
     --------
     >>> content_key({"a": 1, "b": 2}, {}) == content_key({"b": 2, "a": 1}, {})
@@ -83,8 +96,19 @@ def content_key(config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON text that is equal for equal values: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    """JSON text that is equal for equal JSON values: sorted keys, no spaces, no NaN. 1 and 1.0 differ.
+
+    Raises
+    ------
+    ConfigError : NaN, infinity, or what JSON does not know, such as arrays and paths
+    """
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"a configuration holds texts, finite numbers, true or false, lists and tables, and this does not: "
+            f"{error}. Convert it, for example with float(...), str(...) or .tolist()."
+        ) from error
 
 
 def package_versions() -> dict[str, str]:
@@ -115,7 +139,7 @@ def confusion(target: np.ndarray, prediction: np.ndarray, n_labels: int) -> np.n
     prediction : (n_folds, n_trials) positions, -1 where not tested
     """
     fold, trial = np.nonzero(prediction >= 0)
-    cells = target[trial] * n_labels + prediction[fold, trial]
+    cells = target[trial].astype(np.int64) * n_labels + prediction[fold, trial]  # int16 overflows from 182 labels
     return np.bincount(cells, minlength=n_labels**2).reshape(n_labels, n_labels)
 
 

@@ -18,6 +18,7 @@ from ..datasets.errors import LeakageError, SchemaError
 from ..datasets.folds import TEST, TRAIN, check_folds, trial_column
 from . import metrics
 from .result import confusion
+from .steps import refuse_nan
 
 Map = Callable[..., Iterable[Any]]
 CARRIED_ATTRS = ("session", "animal", "event", "window_s", "bin_width_s", "units", "sessions")
@@ -82,31 +83,46 @@ def cross_validate(
             "target": ("trial", truth),
         },
         coords={"fold": folds["fold"], **{n: c for n, c in activity.coords.items() if c.dims == ("trial",)}},
-        attrs={name: activity.attrs[name] for name in CARRIED_ATTRS if name in activity.attrs},
     )
     if labels is not None:
         dataset = dataset.assign_coords(label=labels, predicted_label=labels)
         dataset["confusion"] = (("label", "predicted_label"), confusion(truth, prediction, len(labels)))
     if "group" in folds.coords:
         dataset = dataset.assign_coords(group=folds["group"])
-    return dataset.assign_attrs(
-        kind="decoding",
-        population=activity.attrs.get("population", "session"),
-        target=target,
-        metric=metric,
-        estimator=describe(estimator),
-        folds=folds.attrs.get("folds", f"{folds.sizes['fold']} folds"),
-        n_trials=int(np.any(tested, axis=0).sum()),
-        n_units=int(activity.shape[2]),
-        n_animals=len(set(str(activity.attrs["animal"]).split(", "))),
-        n_sessions=len(activity.attrs.get("sessions", [activity.attrs["session"]])),
-        score_mean=pooled_score(score_of, truth, prediction, tested),
-        chance=metrics.chance(metric, truth[np.any(tested, axis=0)]),
-        warnings=_warnings(activity, truth, folds, for_classes),
-    )
+    frame = frame_of(activity, target, estimator, folds, metric, truth, for_classes)
+    return dataset.assign_attrs(frame | {"score_mean": pooled_score(score_of, truth, prediction, tested)})
 
 
-def predict_folds(features: np.ndarray, truth: np.ndarray, estimator: Any, sides: np.ndarray, *, map: Map = map) -> np.ndarray:
+def frame_of(
+    activity: xr.DataArray,
+    target: str,
+    estimator: Any,
+    folds: xr.DataArray,
+    metric: str,
+    truth: np.ndarray,
+    for_classes: bool,
+) -> dict[str, Any]:
+    """Attributes that every decoding result has: what was decoded, from what, how, and what to beware of."""
+    tested = np.any(folds.to_numpy() == TEST, axis=0)
+    return {name: activity.attrs[name] for name in CARRIED_ATTRS if name in activity.attrs} | {
+        "kind": "decoding",
+        "population": activity.attrs.get("population", "session"),
+        "target": target,
+        "metric": metric,
+        "estimator": describe(estimator),
+        "folds": folds.attrs.get("folds", f"{folds.sizes['fold']} folds"),
+        "n_trials": int(tested.sum()),
+        "n_units": int(activity.shape[2]),
+        "n_animals": len(set(str(activity.attrs["animal"]).split(", "))),
+        "n_sessions": len(activity.attrs.get("sessions", [activity.attrs["session"]])),
+        "chance": metrics.chance(metric, truth[tested]),
+        "warnings": _warnings(activity, truth, folds, for_classes),
+    }
+
+
+def predict_folds(
+    features: np.ndarray, truth: np.ndarray, estimator: Any, sides: np.ndarray, *, map: Map = map
+) -> np.ndarray:
     """Out-of-fold predictions.
 
     Parameters
@@ -146,7 +162,8 @@ def encode_target(activity: xr.DataArray, target: str, *, for_classes: bool) -> 
         raise SchemaError(f"{where} is {values[0]!r} in all {len(values)} trials, so there is nothing to decode.")
     if for_classes:
         if values.dtype.kind == "f" and len(np.unique(values)) > len(values) / 2:
-            raise SchemaError(f"{where} takes {len(np.unique(values))} values in {len(values)} trials; use a regressor for it.")
+            n_values = len(np.unique(values))
+            raise SchemaError(f"{where} takes {n_values} values in {len(values)} trials. Use a regressor for it.")
         labels, position = np.unique(values, return_inverse=True)
         return position.astype(np.int16), labels
     if values.dtype.kind not in "iuf":
@@ -167,23 +184,18 @@ def features_for(activity: xr.DataArray, estimator: Any, folds: xr.DataArray) ->
         leaked = activity["in_fit"].to_numpy() & (folds.to_numpy() == TEST).any(axis=0)
         if leaked.any():
             raise LeakageError(
-                f"session {activity.attrs['session']!r}: this trajectory was fitted on {leaked.sum()} of the trials that it "
-                f"would be scored on (first: trial {activity['trial'].to_numpy()[leaked][0]}). Give the reducer to the "
-                f"estimator instead, make_pipeline(reducer, ...), so that it is fitted inside each fold."
+                f"session {activity.attrs['session']!r}: this trajectory was fitted on {leaked.sum()} of the trials "
+                f"that it would be scored on (first: trial {activity['trial'].to_numpy()[leaked][0]}). Give the reducer "
+                f"to the estimator instead, make_pipeline(reducer, ...), so that it is fitted inside each fold."
             )
+    refuse_nan(activity, estimator, used)
     values = activity.to_numpy()
-    first = _first_step(estimator)
-    tags = get_tags(first).input_tags
-    if values.dtype.kind == "f" and not tags.allow_nan:
-        absent = ~np.isfinite(values).all(axis=(1, 2)) & used
-        if absent.any():
-            trials = activity["trial"].to_numpy()[absent]
-            raise SchemaError(
-                f"session {activity.attrs['session']!r}: {absent.sum()} trials hold NaN (bins outside the recording, or "
-                f"missing samples), which {type(first).__name__} cannot take: trial {', '.join(map(str, trials[:5]))}"
-                f"{', …' if len(trials) > 5 else ''}. Leave them out, or use a shorter window."
-            )
-    return values if tags.three_d_array else values.reshape(len(values), -1)
+    return values if takes_three_axes(estimator) else values.reshape(len(values), -1)
+
+
+def takes_three_axes(estimator: Any) -> bool:
+    """Whether the estimator's first step is made for (n_trials, n_times, n_units)."""
+    return bool(get_tags(_first_step(estimator)).input_tags.three_d_array)
 
 
 def describe(estimator: Any) -> str:
@@ -214,7 +226,8 @@ def _warnings(activity: xr.DataArray, truth: np.ndarray, folds: xr.DataArray, fo
         said.append("The recording is averaged over trials: one trial per condition, no trial-to-trial variability.")
     if activity.attrs.get("population") == "pseudo-population":
         said.append(
-            "Pseudo-population: units of different sessions were matched by label, so correlations between them are lost."
+            "Pseudo-population: units of different sessions were matched by label, so correlations between them "
+            "are lost."
         )
     if for_classes:
         counts = np.bincount(truth)

@@ -22,7 +22,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 def checkout():
     """The folder of the checkout; absent when the tests run on a copy, against an installed wheel."""
     if not (CHECKOUT / "pyproject.toml").is_file():
-        pytest.skip(f"{CHECKOUT} is no checkout of mitral (no pyproject.toml): this test reads files of the checkout")
+        pytest.skip("this test reads files of the checkout, and only a copy of the tests is here")
     return CHECKOUT
 
 

@@ -3,7 +3,7 @@
 Rate of unit u at time s after the last inhalation, in odor o diluted ``step`` decades (0 or negative):
 
     rate = baseline · exp(0.5 cos(2π (s - preferred) / 0.35)
-                          + gain_uo (1 + 0.25 step) exp(-½ ((s - latency + 0.03 step) / width - ½)²))
+                          + gain_uo max(1 + 0.25 step, 0) exp(-½ ((s - latency + 0.03 step) / width - ½)²))
 
 so responses are locked to the sniff, later and weaker the more the odor is diluted. Gains are
 positive or negative: loadings_m @ odor vectors, which all animals share, plus a private part.
@@ -86,7 +86,8 @@ def simulate_olfactory_lab(
 
     Raises
     ------
-    SchemaError : no animals, units, odors, concentrations or blocks
+    SchemaError : no animals, units, odors, concentrations, blocks or latents; fewest units above most; an odor
+        twice; a concentration that is not positive
 
     Examples
     --------
@@ -94,11 +95,25 @@ def simulate_olfactory_lab(
     >>> lab.sessions["mouse-1"].sizes["trial"]
     24
     """
-    counts = {"n_animals": n_animals, "n_units": n_units[0], "odors": len(odors), "n_blocks": n_blocks}
-    counts["concentrations"] = len(concentrations)
-    for name, number in counts.items():
-        if number < 1:
-            raise SchemaError(f"simulate_olfactory_lab: {name} must be at least 1, got {number}.")
+    _check_counts(
+        n_animals=n_animals,
+        n_units=n_units[0],
+        odors=len(odors),
+        concentrations=len(concentrations),
+        n_blocks=n_blocks,
+        n_latents=n_latents,
+    )
+    if n_units[1] < n_units[0]:
+        raise SchemaError(f"simulate_olfactory_lab: n_units must be (fewest, most), got {tuple(n_units)}. Swap them.")
+    for what, values in (("odor", odors), ("concentration", concentrations)):
+        twice = [value for position, value in enumerate(values) if value in values[:position]]
+        if twice:
+            raise SchemaError(f"simulate_olfactory_lab: {what} {twice[0]!r} is there twice. Give each once.")
+    if min(concentrations) <= 0:
+        raise SchemaError(
+            f"simulate_olfactory_lab: concentrations are positive dilutions, got {min(concentrations)}. "
+            f"For trials without odor, use the time before the valve opens."
+        )
     shared, *streams = np.random.SeedSequence(random_state).spawn(n_animals + 1)
     odor_vectors = np.random.default_rng(shared).normal(size=(len(odors), n_latents)) / np.sqrt(n_latents)
     sessions, loadings, gains = {}, {}, {}
@@ -111,6 +126,12 @@ def simulate_olfactory_lab(
         gains[name] = strength * (loadings[name] @ odor_vectors.T + private * own) / np.hypot(1.0, private)
         sessions[name] = _simulate_session(name, rng, gains[name], odors, concentrations, n_blocks)
     return Lab(sessions, odor_vectors, loadings, gains)
+
+
+def _check_counts(**counts: int) -> None:
+    for name, number in counts.items():
+        if number < 1:
+            raise SchemaError(f"simulate_olfactory_lab: {name} must be at least 1, got {number}. Give one or more.")
 
 
 def _simulate_session(
@@ -205,7 +226,7 @@ def _rates(
     here = np.flatnonzero(smells)
     decades = step[trial[here], None]
     bump = np.exp(-0.5 * ((since[here, None] - latency + 0.03 * decades) / width - 0.5) ** 2)
-    weaker = 1.0 + 0.25 * decades
+    weaker = np.maximum(1.0 + 0.25 * decades, 0.0)
     log_rate[here] += gain[:, odor[trial[here]]].T * weaker * bump
     return baseline * np.exp(log_rate)
 

@@ -153,7 +153,11 @@ class StoredArray:
         self._array: zarr.Array | None = None
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Read a part (integers and slices).
+        """Read a part: dask hands its slices down to here, so that a window of a shard reads its blocks only.
+
+        Parameters
+        ----------
+        key : integers, slices and lists, each for its own dim
 
         Raises
         ------
@@ -164,7 +168,7 @@ class StoredArray:
             with said_plainly(f"{self.name!r} could not be read from {place}"):
                 if self._array is None:
                     self._array = zarr.open_array(CheckedFiles(*self._place), path=self.name, mode="r", zarr_format=3)
-                return np.asarray(self._array[key])
+                return np.asarray(self._array.oindex[key])
         except StoreError:
             raise
         except (ValueError, RuntimeError, KeyError, TypeError) as error:

@@ -102,8 +102,6 @@ def _write_variable(folder: Path, name: str, variable: xr.Variable, *, is_coord:
 
     where = f"{where}, variable {name!r}"
     data, attrs = _plain_variable(variable, where)
-    if is_coord and name in data.dims and data.chunks is not None:
-        data = data.compute()
     dims = tuple(map(str, data.dims))
     chunks, shards = stored_grid(dims, data.shape, data.dtype, is_coord=is_coord)
     array, region = make_array(

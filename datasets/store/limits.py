@@ -53,21 +53,20 @@ def check_array(metadata: Mapping[str, Any], *, where: str) -> None:
     IntegrityError : not the metadata of a zarr v3 array
     """
     try:
-        shape = _sizes(metadata["shape"], least=0)
-        grid = metadata["chunk_grid"]
-        outer = _sizes(grid["configuration"]["chunk_shape"], least=1)
-        dtype, codecs = metadata["data_type"], metadata["codecs"]
-        names = dim_names(metadata)
+        grid, dtype = metadata["chunk_grid"], metadata["data_type"]
+        shape, outer = metadata["shape"], grid["configuration"]["chunk_shape"]
+        inner = _check_codecs(metadata["codecs"], where) or outer
+        names, attribute_bytes = dim_names(metadata), len(canonical(metadata.get("attributes", {})))
         well_formed = (metadata["zarr_format"], metadata["node_type"], grid["name"]) == (3, "array", "regular")
-        inner = _check_codecs(codecs, where) or outer
+        well_formed &= _are_sizes(shape, least=0) and _are_sizes(outer, least=1) and _are_sizes(inner, least=1)
+        well_formed &= len(shape) == len(outer) == len(inner) == len(names) <= MAX_DIMS
+        well_formed &= all(isinstance(name, str) for name in names) and isinstance(metadata.get("attributes", {}), dict)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise IntegrityError(
-            f"{where} is not the metadata of a zarr v3 array ({error!r}). Restore it from a copy."
+            f"{where} is no metadata of a zarr v3 array ({error!r}). Restore it from a copy."
         ) from error
-    if not well_formed or not len(shape) == len(outer) == len(inner) == len(names) or len(shape) > MAX_DIMS:
-        raise IntegrityError(
-            f"{where} is not the metadata of a zarr v3 array that mitral writes. Restore it from a copy."
-        )
+    if not well_formed:
+        raise IntegrityError(f"{where} is no metadata of a zarr v3 array that mitral writes. Restore it from a copy.")
     if dtype not in STORED_DTYPES:
         raise StoreError(f"{where}: type {dtype!r}; this version reads {', '.join(STORED_DTYPES)}. It is not opened.")
     for what, got, most in (
@@ -75,7 +74,7 @@ def check_array(metadata: Mapping[str, Any], *, where: str) -> None:
         ("bytes in a chunk", math.prod(inner) * np.dtype(dtype).itemsize, MAX_CHUNK_BYTES),
         ("chunks", _n_chunks(shape, inner), MAX_CHUNKS),
         ("chunks in a shard", _n_chunks(outer, inner), MAX_CHUNKS),
-        ("bytes of attributes", len(canonical(metadata.get("attributes", {}))), 2 * MAX_ATTRIBUTE_BYTES),
+        ("bytes of attributes", attribute_bytes, 2 * MAX_ATTRIBUTE_BYTES),
     ):
         if got > most:
             raise LimitError(f"{where}: more than {most:,} {what}, the most that is read. It is not opened.")
@@ -83,20 +82,15 @@ def check_array(metadata: Mapping[str, Any], *, where: str) -> None:
 
 def dim_names(metadata: Mapping[str, Any]) -> list[str]:
     """The dims of an array; zarr leaves the field out where there are none."""
-    names = metadata.get("dimension_names") or []
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError(f"dims {names!r}")
-    return list(names)
+    return list(metadata.get("dimension_names") or [])
 
 
 def _n_chunks(shape: list[int], chunks: list[int]) -> int:
     return math.prod(-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True))
 
 
-def _sizes(values: Any, *, least: int) -> list[int]:
-    if not isinstance(values, list) or not all(type(value) is int and value >= least for value in values):
-        raise ValueError(f"sizes {values!r}")
-    return values
+def _are_sizes(values: Any, *, least: int) -> bool:
+    return isinstance(values, list) and all(type(value) is int and value >= least for value in values)
 
 
 def _check_codecs(codecs: Any, where: str, *, depth: int = 0) -> list[int] | None:
@@ -107,7 +101,7 @@ def _check_codecs(codecs: Any, where: str, *, depth: int = 0) -> list[int] | Non
             raise StoreError(f"{where}: codec {codec['name']!r}; this version reads {', '.join(STORED_CODECS)}.")
         if codec["name"] == "sharding_indexed":
             settings = codec["configuration"]
-            inner = _sizes(settings["chunk_shape"], least=1)
+            inner = settings["chunk_shape"]
             _check_codecs(settings["codecs"], where, depth=depth + 1)
             _check_codecs(settings["index_codecs"], where, depth=depth + 1)
     return inner

@@ -85,9 +85,10 @@ def entries(manifest: Manifest, *, where: str) -> dict[str, tuple[int, str]]:
     for entry in manifest:
         try:
             path, size, sha256 = entry["path"], int(entry["size"]), str(entry["sha256"])
-        except (KeyError, TypeError, ValueError) as error:
+            parts = path.encode().split(b"/")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise IntegrityError(f"{where}: the manifest entry {entry!r} is broken. Restore the record.") from error
-        if not isinstance(path, str) or not path or any(part in ("", ".", "..") for part in path.split("/")):
+        if any(part in (b"", b".", b"..") for part in parts) or b"\0" in parts[-1]:
             raise IntegrityError(f"{where}: the manifest names {path!r}, which leaves the object. It is not read.")
         table[path] = (size, sha256)
     return table

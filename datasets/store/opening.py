@@ -21,6 +21,7 @@ from .limits import MAX_METADATA_BYTES, check_array, check_nodes, dim_names
 from .objects import Manifest, entries
 from .seal import parse
 
+DATES = tuple(f"datetime64[{unit}]" for unit in ("s", "ms", "us", "ns"))
 EAGER_BYTES = 2**20  # data variables of results up to this size are read on open
 
 
@@ -42,21 +43,32 @@ def open_object(root: Path, folder: str, manifest: Manifest, *, eager: bool) -> 
     where = str(root / folder)
     files = entries(manifest, where=where)
     check_nodes(files, where=where)
-    attrs = _metadata(root, folder, "zarr.json", files).get("attributes", {})
-    own = attrs.pop("_mitral", None)
+    attrs = _metadata(root, folder, "zarr.json", files).get("attributes")
+    own = _own(attrs, where=where)
+    variables = {}
+    for path in sorted(files):
+        name, _, last = path.rpartition("/")
+        if name and last == "zarr.json":
+            small = COORDINATE_BYTES if name in own["coords"] else EAGER_BYTES if eager or name == "spike_index" else 0
+            variables[name] = _variable(root, folder, name, files, how=own["decode"].get(name), eager_bytes=small)
+    try:
+        coords = {name: variables.pop(name) for name in own["coords"]}
+        dataset = xr.Dataset(variables, coords=coords, attrs=from_json(attrs))
+        dataset.encoding = {"array": dataset[own["array"]].name if "array" in own else None}
+    except (KeyError, ValueError, TypeError) as error:
+        raise IntegrityError(
+            f"{where}: its arrays do not make a Dataset ({error}). mitral writes no such object."
+        ) from error
+    return dataset
+
+
+def _own(attrs: Any, *, where: str) -> dict[str, Any]:
+    """What ``encode`` noted for itself, taken out of the group's attributes."""
+    own = attrs.pop("_mitral", None) if isinstance(attrs, dict) else None
     if not isinstance(own, dict) or not isinstance(own.get("coords"), list) or not isinstance(own.get("decode"), dict):
         raise IntegrityError(f"{where}: the group has no '_mitral' attribute, so that mitral has not written it.")
     attrs.pop("coordinates", None)
-    names = [path.rpartition("/")[0] for path in files if path.endswith("/zarr.json")]
-    variables = {}
-    for name in sorted(names):
-        is_coord = name in own["coords"]
-        small = COORDINATE_BYTES if is_coord else EAGER_BYTES if eager or name == "spike_index" else 0
-        variables[name] = _variable(root, folder, name, files, how=own["decode"].get(name), eager_bytes=small)
-    coords = {name: variables.pop(name) for name in own["coords"] if name in variables}
-    dataset = xr.Dataset(variables, coords=coords, attrs=from_json(attrs))
-    dataset.encoding = {"array": own.get("array")}
-    return dataset
+    return own
 
 
 def _metadata(root: Path, folder: str, path: str, files: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
@@ -86,18 +98,19 @@ def _variable(
     shape, dtype = tuple(metadata["shape"]), np.dtype(metadata["data_type"])
     _check_complete(metadata, name, files, where=f"{root / folder}")
     stored = StoredArray(root, folder, files, name=name, shape=shape, dtype=dtype)
-    if not shape or math.prod(shape) * dtype.itemsize <= eager_bytes:
+    if not shape or name in dim_names(metadata) or math.prod(shape) * dtype.itemsize <= eager_bytes:
         data = stored[...]
     else:
         data = _lazy(stored, _read_chunks(metadata, dtype), token=f"{name}-{folder.rpartition('/')[2]}")
-    return _decoded(xr.Variable(dim_names(metadata), data, from_json(metadata.get("attributes", {}))), how)
+    variable = xr.Variable(dim_names(metadata), data, from_json(metadata.get("attributes", {})))
+    return _decoded(variable, how, where=f"{root / folder / name}")
 
 
 def _lazy(stored: Any, chunks: tuple[int, ...], *, token: str) -> Any:
     import dask.array as da
 
     meta = np.empty((0,) * stored.ndim, stored.dtype)  # without it dask would read a part to see the type
-    return da.from_array(stored, chunks=chunks, name=token, lock=False, fancy=False, meta=meta)
+    return da.from_array(stored, chunks=chunks, name=token, lock=False, meta=meta)
 
 
 def _read_chunks(metadata: Mapping[str, Any], dtype: np.dtype) -> tuple[int, ...]:
@@ -119,18 +132,23 @@ def _check_complete(metadata: Mapping[str, Any], name: str, files: Mapping[str, 
         )
 
 
-def _decoded(variable: xr.Variable, how: str | None) -> xr.Variable:
-    """Codes back to text, integers back to dates."""
+def _decoded(variable: xr.Variable, how: str | None, *, where: str) -> xr.Variable:
+    """Codes back to text, integers back to dates; lazy if the variable is."""
     attrs = dict(variable.attrs)
-    if how == "text":
-        categories = attrs.pop("categories", None)
-        codes = variable.to_numpy()
-        if not isinstance(categories, list) or (codes.size and codes.max() >= len(categories)):
-            raise IntegrityError(
-                f"a text variable on {variable.dims} has codes without categories. mitral writes no such file."
-            )
-        return xr.Variable(variable.dims, np.array(categories, dtype=str)[codes], attrs)
-    if how is not None:
+    if how is None:
+        return variable
+    if how == "text" and variable.dtype.kind == "u" and isinstance(attrs.get("categories"), list):
+        table = np.array(attrs.pop("categories"), dtype=str)
+        lazily = variable.chunks is not None
+        data = variable.data.map_blocks(_as_text, table, where, dtype=table.dtype) if lazily else None
+        return xr.Variable(variable.dims, _as_text(variable.to_numpy(), table, where) if data is None else data, attrs)
+    if how in DATES and variable.dtype == np.int64:
         attrs = {key: value for key, value in attrs.items() if key not in ("units", "calendar")}
-        return xr.Variable(variable.dims, variable.to_numpy().view(how), attrs)
-    return variable
+        return xr.Variable(variable.dims, variable.data.view(how), attrs)
+    raise IntegrityError(f"{where}: {variable.dtype} cannot be decoded as {how!r}. mitral writes no such array.")
+
+
+def _as_text(codes: np.ndarray, table: np.ndarray, where: str) -> np.ndarray:
+    if codes.size and codes.max() >= len(table):
+        raise IntegrityError(f"{where}: code {codes.max()} stands for none of {len(table)} texts. Run store.verify().")
+    return table[codes]

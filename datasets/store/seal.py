@@ -33,7 +33,7 @@ def parse(data: bytes, *, where: str) -> dict[str, Any]:
     IntegrityError : not JSON, or not an object
     """
     try:
-        value = json.loads(data)
+        value = json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(
             f"{where} is not JSON ({error}). Restore it from a copy, and run store.verify()."
@@ -64,3 +64,8 @@ def check_seal(data: bytes, content: Mapping[str, Any], *, where: str) -> None:
 
 def _field(seal: str) -> bytes:
     return f'"seal":"{seal}"'.encode(errors="replace")
+
+
+def _refuse(word: str) -> None:
+    """NaN and Infinity are Python's, not JSON's; json.loads would take them."""
+    raise json.JSONDecodeError(f"{word} is not JSON", word, 0)

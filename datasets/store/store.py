@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from ..errors import ConflictError, IntegrityError, SchemaError, UnknownName
+from ..errors import IntegrityError, SchemaError, UnknownName
 from ..schema import check_session
 from ..tables import nearest
 from . import catalogue, log, objects
+from .conflicts import taken
 from .files import said_plainly
 from .format import check_format, check_writable, create_folders, store_id
-from .names import check_name, same_but_for_case
+from .names import check_name
 from .verify import Progress, verify_folder
 
 RESULT_SCHEMA = "result/1"
@@ -223,19 +224,19 @@ class Store:
         with said_plainly(f"{kind} {key!r} could not be saved in {self.path}, and no name stands for it"):
             check_writable(self.path)
             self.refresh()
-            if _taken(self._records, kind, key, content_key=fields["content_key"], object_id=None):
+            if taken(self._records, kind, key, content_key=fields["content_key"], object_id=None):
                 return key
             with objects.staging(self.path) as folder:
                 manifest = self._stage(folder / "object", dataset, where=f"{kind} {key!r}", array=array)
                 object_id = objects.id_of(manifest)
 
-                def taken(records: Sequence[log.Record]) -> log.Record | None:
-                    return _taken(records, kind, key, content_key=fields["content_key"], object_id=object_id)
+                def is_taken(records: Sequence[log.Record]) -> log.Record | None:
+                    return taken(records, kind, key, content_key=fields["content_key"], object_id=object_id)
 
-                if taken(self._records) is None:
+                if is_taken(self._records) is None:
                     objects.publish(self.path, folder / "object", manifest)
                 says = {"operation": "save", "kind": kind, "key": key, "object": object_id, "manifest": manifest}
-                self._records, _ = log.publish(self.path, folder, fields | says, self._records, taken=taken)
+                self._records, _ = log.publish(self.path, folder, fields | says, self._records, taken=is_taken)
         return key
 
     def _stage(self, folder: Path, dataset: xr.Dataset, *, where: str, array: str | None) -> objects.Manifest:
@@ -250,34 +251,6 @@ class Store:
         if where.startswith("session"):
             check_session(found)
         return manifest
-
-
-def _taken(
-    records: Sequence[log.Record], kind: str, key: str, *, content_key: str | None, object_id: str | None
-) -> log.Record | None:
-    """The record that already says what is to be saved, or None if the key is free.
-
-    Without ``object_id`` the content is not known yet, and only ``content_key`` and case are compared.
-    """
-    names = log.live(records)
-    other = same_but_for_case(key, [name for record_kind, name in names if record_kind == kind])
-    found = names.get((kind, key)) or (names[kind, other] if other else None)
-    if found is None:
-        return None
-    by = f"saved by {found['user']} on {found['host']} at {found['time']} (log record {found['number']})"
-    if found["key"] != key:
-        raise ConflictError(
-            f"the {kind} {key!r} differs only in case from {found['key']!r}, {by}. "
-            f"Use that name, or one that people can tell from it."
-        )
-    if (content_key is not None and found["content_key"] == content_key) or found["object"] == object_id:
-        return found
-    if object_id is None:
-        return None
-    raise ConflictError(
-        f"the {kind} {key!r} is there already with other content, {by}. What is saved never changes: "
-        f"save under another name, or use the stored one, store.{kind}({key!r})."
-    )
 
 
 def _as_dataset(result: xr.Dataset | xr.DataArray, name: str) -> tuple[xr.Dataset, str | None]:

@@ -50,7 +50,7 @@ def verify_folder(path: str | os.PathLike, *, at_least: int = 0, progress: Progr
         what = f"{record['kind']} {record['key']!r}"
         try:
             found += [f"{what}: {words}" for words in problems(root, object_id, record["manifest"])]
-        except OSError as error:  # StoreError is one
+        except (OSError, ValueError, TypeError) as error:  # StoreError is one; a forged manifest gives the others
             found.append(f"{what}: {error}")
         if progress is not None:
             progress(done, len(objects))

@@ -10,12 +10,26 @@ from ...datasets.errors import ConfigError
 from ...datasets.tables import nearest, resolve
 
 DECODERS = {
+    "gaussian": "mitral.decode.decoders.gaussian:gaussian",
+    "kernel_ridge": "mitral.decode.decoders.kernel:kernel_ridge",
+    "kernel_svm": "mitral.decode.decoders.kernel:kernel_svm",
     "lda": "mitral.decode.decoders.linear:lda",
     "linear_svm": "mitral.decode.decoders.linear:linear_svm",
     "logistic": "mitral.decode.decoders.linear:logistic",
+    "naive_bayes": "mitral.decode.decoders.naive_bayes:naive_bayes",
     "nearest_centroid": "mitral.decode.decoders.nearest_centroid:nearest_centroid",
+    "nearest_neighbours": "mitral.decode.decoders.nearest_neighbours:nearest_neighbours",
+    "poisson_bayes": "mitral.decode.decoders.poisson_bayes:PoissonBayes",
+    "pooled_lda": "mitral.decode.decoders.pooled_lda:pooled_lda",
+    "reduced_rank": "mitral.decode.decoders.reduced_rank:reduced_rank",
     "ridge": "mitral.decode.decoders.linear:ridge",
     "ridge_classifier": "mitral.decode.decoders.linear:ridge_classifier",
+    "state_space": "mitral.decode.decoders.state_space:StateSpaceIdentity",
+}
+DECODERS_OVER_TIME = {  # for a target over time, (n_trials, n_times): cross_validate_continuous
+    "kalman": "mitral.decode.decoders.kalman:KalmanFilter",
+    "state_space_position": "mitral.decode.decoders.state_space_position:StateSpacePosition",
+    "wiener": "mitral.decode.decoders.wiener:WienerFilter",
 }
 
 
@@ -24,7 +38,7 @@ def make_decoder(name: str, **parameters: Any) -> Any:
 
     Parameters
     ----------
-    name : key of ``DECODERS``, or "package.module:object" of any scikit-learn estimator
+    name : key of ``DECODERS`` or ``DECODERS_OVER_TIME``, or "package.module:object" of any scikit-learn estimator
     parameters : handed to it
 
     Raises
@@ -37,7 +51,7 @@ def make_decoder(name: str, **parameters: Any) -> Any:
     >>> make_decoder("ridge", alpha=10.0).steps[-1][1].alpha
     10.0
     """
-    return build(name, DECODERS, what="decoder", **parameters)
+    return build(name, DECODERS | DECODERS_OVER_TIME, what="decoder", **parameters)
 
 
 def build(name: str, table: dict[str, str], *, what: str, **parameters: Any) -> Any:

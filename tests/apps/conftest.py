@@ -1,6 +1,7 @@
 """A made-up study of five mice, in the shape of the contract: what charts, report and explorer are given."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -61,7 +62,8 @@ def make_result(animal, skill, *, odors=ODORS, n_repeats=30, n_folds=5, n_permut
 
 def make_study(results):
     """The table over populations, as ``mitral run`` makes it."""
-    taken = ("score_low", "score_high", "null_low", "null_high", "p_value", "p_smallest", "chance", "n_trials", "n_units")
+    taken = ("score_low", "score_high", "null_low", "null_high", "p_value", "p_smallest", "chance", "n_trials",
+             "n_units")  # fmt: skip
     names = list(results)
     scores = np.array([results[name].attrs["score_mean"] for name in names])
     half = 1.96 * scores.std(ddof=1) / np.sqrt(scores.size) if scores.size > 1 else 0.0
@@ -139,3 +141,68 @@ def hostile():
 def made():
     """The three makers, for a test that needs something else: result, study, trajectory."""
     return {"result": make_result, "study": make_study, "trajectory": make_trajectory}
+
+
+CHROMIUM_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --enable-unsafe-swiftshader --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()  # charts in space need WebGL, here without a graphics card
+
+
+class Watched:
+    """A page of a real browser, with what went wrong in it and what it asked the network for."""
+
+    def __init__(self, page):
+        self.page, self.errors, self.requests, self.dialogs = page, [], [], []
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("dialog", self._dismiss)
+
+    def _dismiss(self, dialog):
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    def foreign(self, allowed):
+        """Requests to other places than those that start with ``allowed``."""
+        return [url for url in self.requests if not url.startswith((*allowed, "data:", "blob:"))]
+
+    def overflow(self):
+        """By how many pixels the page is wider than its window."""
+        return self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """Debian's Chromium with a fresh profile, driven by Playwright; skips the test where it is absent."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("no chromium on the PATH: apt-get install chromium")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
+    with playwright.sync_playwright() as driver:
+        profile = tmp_path_factory.mktemp("chromium")
+        context = driver.chromium.launch_persistent_context(
+            str(profile), executable_path=program, headless=True, args=CHROMIUM_FLAGS
+        )
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def watched(chromium):
+    """A function that opens an address in a new page: ``watched(url, dark=True, width=390)``."""
+    opened = []
+
+    def show(url, *, dark=False, width=1280, height=900):
+        page = Watched(chromium.new_page())
+        opened.append(page.page)
+        page.page.emulate_media(color_scheme="dark" if dark else "light")
+        page.page.set_viewport_size({"width": width, "height": height})
+        page.page.goto(url)
+        return page
+
+    yield show
+    for page in opened:
+        page.close()
