@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -258,7 +258,7 @@ def _key(inputs: Mapping[str, str], config: Config, population: str) -> tuple[st
 
 def _found(store: Store, name: str) -> xr.Dataset | None:
     try:
-        return store.result(name)
+        return cast(xr.Dataset, store.result(name))
     except UnknownName:
         return None
 
@@ -268,7 +268,7 @@ def _save(
 ) -> xr.Dataset:
     result = stamp(result, config=config.resolved(), inputs=inputs).assign_attrs(store_position=store.position)
     store.save_result(result, name=name, content_key=key)
-    return store.result(name)
+    return cast(xr.Dataset, store.result(name))
 
 
 def _study(config: Config, results: Mapping[str, xr.Dataset], names: Mapping[str, str]) -> xr.Dataset:

@@ -3,6 +3,8 @@
 METRICS maps a name to its function; CLASS_METRICS and VALUE_METRICS say what each is for.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..datasets.errors import UnknownName
@@ -20,7 +22,7 @@ METRICS = CLASS_METRICS | VALUE_METRICS
 SMALLER_IS_BETTER = ("mean_absolute_error",)
 
 
-def metric_function(name: str, *, for_classes: bool):
+def metric_function(name: str, *, for_classes: bool) -> Callable[[np.ndarray, np.ndarray], float]:
     """The function of a metric, checked against the kind of target.
 
     Raises
@@ -44,7 +46,9 @@ def balanced_accuracy(target: np.ndarray, prediction: np.ndarray) -> float:
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from collections.abc import Callable
+
+import numpy as np
     >>> balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0]))
     0.5
     """
@@ -66,7 +70,9 @@ def scores_of_labelings(name: str, target: np.ndarray, prediction: np.ndarray) -
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from collections.abc import Callable
+
+import numpy as np
     >>> target = np.array([[0, 0, 0, 1], [0, 0, 1, 1]])
     >>> scores_of_labelings("balanced_accuracy", target, np.zeros((2, 4), int)).tolist()
     [0.5, 0.5]

@@ -92,7 +92,7 @@ def permutations(
 
 
 def draw_null(
-    score_once: Callable[[np.random.SeedSequence], float], n_permutations: int, random_state: int, *, map: Map = map
+    score_once: Callable[[np.random.SeedSequence], Any], n_permutations: int, random_state: int, *, map: Map = map
 ) -> np.ndarray:
     """Scores (n_permutations,) of the chain rerun on permuted labels, one random stream each.
 

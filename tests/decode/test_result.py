@@ -81,7 +81,8 @@ def test_the_content_key_ignores_the_order_of_keys_and_nothing_else():
     """Equal configurations have one key; another value, input or seed has another."""
     key = content_key({"seed": 1, "bins": [1, 2]}, {"s": "a"})
     assert key == content_key({"bins": [1, 2], "seed": 1}, {"s": "a"})
-    others = [({"seed": 2, "bins": [1, 2]}, "a"), ({"seed": 1, "bins": [2, 1]}, "a"), ({"seed": 1, "bins": [1, 2]}, "b")]
+    one = {"seed": 1, "bins": [1, 2]}
+    others = [({"seed": 2, "bins": [1, 2]}, "a"), ({"seed": 1, "bins": [2, 1]}, "a"), (one, "b")]
     assert len({key, *(content_key(config, {"s": stored}) for config, stored in others)}) == 4
 
 
