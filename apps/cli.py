@@ -52,6 +52,7 @@ ReaderOption = Annotated[
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on this machine.")]
 AddressOption = Annotated[str, typer.Option("--address", help="Of this machine only: the explorer has no login yet.")]
 DEFAULT_STORE = Path("lab")
+MOST_COLUMNS = 200  # of one session or result, to show
 
 
 def _version(wanted: bool) -> None:
@@ -159,7 +160,7 @@ def show(
 
     console = Console(as_json)
     outcome, tables = show_entry(store, name)
-    console.result(outcome, tables=tables)
+    console.result(outcome, tables=tables, most_rows=MOST_COLUMNS)
 
 
 @app.command()
@@ -195,7 +196,7 @@ def run_config(
 
     Example: mitral run examples/odor_identity_demo.toml --store lab
     """
-    from .verbs import run_file
+    from .runs import run_file
 
     console = Console(as_json)
     with console.progress() as progress:
@@ -247,9 +248,6 @@ def main() -> None:
         if stop.code not in STOPS:
             raise
         _fail(STOPS[stop.code], "Interrupted", stop.code)
-    except BrokenPipeError:  # whoever reads stdout has stopped, as in `mitral ls | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
     except Exception as error:
         _explain(error)
 

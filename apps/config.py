@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ..datasets.errors import ConfigError
 from ..datasets.tables import nearest
+from .words import toml_value
 
 LONGEST_S = 100.0  # farthest that a window may reach from its event
 MOST_BINS = 10_000  # in one window
@@ -171,20 +172,6 @@ def make_config(values: Mapping[str, Any], *, where: str = "configuration") -> C
     except ValidationError as error:
         said = {problem["loc"][:2]: _in_words(problem) for problem in reversed(error.errors())}  # first of each key
         raise ConfigError(f"{where}: {' '.join(reversed(said.values()))}") from error
-
-
-def toml_value(text: str) -> Any:
-    """A value as it stands on a command line: in TOML notation, or else text.
-
-    Examples
-    --------
-    >>> toml_value("[0.0, 0.5]"), toml_value("lda")
-    ([0.0, 0.5], 'lda')
-    """
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        return text
 
 
 def _in_words(problem: Any) -> str:

@@ -7,8 +7,9 @@ from ..datasets.simulate.olfactory import simulate_olfactory_lab
 from .config import Config, make_config
 from .messages import Progress
 from .pipeline import run
-from .rows import typed
-from .verbs import Say, Tables, describe_run, open_or_create, write_run_report
+from .runs import describe_run, write_run_report
+from .verbs import Say, Tables, open_or_create
+from .words import typed
 
 SEED = 2021
 DEMO: dict[str, Any] = {

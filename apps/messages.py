@@ -5,6 +5,7 @@ Rich is imported only where something is drawn. Text from data is never read as 
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,17 +36,25 @@ class Console:
         print(printable(text), file=sys.stderr, flush=True)
 
     def result(
-        self, outcome: Any, *, tables: Mapping[str, Rows] | None = None, lines: Sequence[str] = ()
+        self,
+        outcome: Any,
+        *,
+        tables: Mapping[str, Rows] | None = None,
+        lines: Sequence[str] = (),
+        most_rows: int = MOST_ROWS,
     ) -> None:
-        """What the verb was for, on stdout: the JSON value, or tables (title -> rows) and lines."""
-        if self.as_json:
-            print(as_json(outcome), flush=True)
-            return
-        for title, rows in (tables or {}).items():
-            _print_table(title, rows)
-        for line in lines:
-            print(printable(line))
-        sys.stdout.flush()
+        """What the verb was for, on stdout: the JSON value, or tables (title -> rows, the last of them) and lines."""
+        try:
+            if self.as_json:
+                print(as_json(outcome))
+            else:
+                for title, rows in (tables or {}).items():
+                    _print_table(title, rows, most_rows)
+                for line in lines:
+                    print(printable(line))
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever reads has seen enough, as in `mitral ls | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -101,7 +110,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def _print_table(title: str, rows: Rows) -> None:
+def _print_table(title: str, rows: Rows, most_rows: int) -> None:
     from rich import box
     from rich.console import Console as RichConsole
     from rich.table import Table
@@ -110,9 +119,9 @@ def _print_table(title: str, rows: Rows) -> None:
     if not rows:
         print(printable(f"{title}: none"))
         return
-    if len(rows) > MOST_ROWS:
-        title = f"{title}: the last {MOST_ROWS} of {len(rows)} (all of them with --json)"
-    shown = rows[-MOST_ROWS:]
+    if len(rows) > most_rows:
+        title = f"{title}: the last {most_rows} of {len(rows)} (all of them with --json)"
+    shown = rows[-most_rows:]
     print(printable(title))
     table = Table(header_style="bold", box=box.SIMPLE_HEAD)
     table.collapse_padding, table.pad_edge = True, False  # 80 characters hold the table of a run

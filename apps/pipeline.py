@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils._param_validation import InvalidParameterError
 from threadpoolctl import threadpool_limits
 
-from ..datasets.errors import ConfigError, UnknownName
+from ..datasets.errors import ConfigError, MitralError, UnknownName
 from ..datasets.folds import make_folds
 from ..datasets.preprocess import Flatten, GaussianSmooth, SquareRoot
 from ..datasets.store import Store
@@ -89,16 +89,14 @@ def run(
     with threadpool_limits(limits=threads):
         for done, (population, members) in enumerate(pools.items()):
             tell(f"decode {population}", done, len(pools))
-            sessions = {name: store.session(name) for name in members}
-            new = [name for name in members if name not in trajectories]
-            trajectories |= {name: _trajectory(sessions[name], config) for name in new}
-            inputs = {name: store.record("session", name)["object"] for name in members}
-            key, names[population] = _key(inputs, config, population)
-            result = _found(store, names[population])
-            if result is None:
-                result = _decode(population, sessions, config, map)
-                result = _save(store, result, names[population], key, config, inputs)
-            results[population] = result
+            try:
+                sessions = {name: store.session(name) for name in members}
+                new = [name for name in members if name not in trajectories]
+                trajectories |= {name: _trajectory(sessions[name], config) for name in new}
+                names[population], results[population] = _decoded(population, sessions, config, store, map)
+            except MitralError as error:
+                error.add_note(f"Stopped at {population}; what was done before it is kept.")
+                raise
         tell("done", len(pools), len(pools))
         inputs = {name: store.record("session", name)["object"] for name in trajectories}
         key = content_key(config.resolved(), inputs)
@@ -171,6 +169,18 @@ def _pools(store: Store, sessions: list[str], config: Config) -> tuple[dict[str,
             f"{config.decoding.pool_by}. Add 'session', or more sessions to data.sessions."
         )
     return pools, said
+
+
+def _decoded(
+    population: str, sessions: Mapping[str, xr.Dataset], config: Config, store: Store, map: Callable
+) -> tuple[str, xr.Dataset]:
+    """Name and result of a population, from the store if it has been computed before."""
+    inputs = {name: store.record("session", name)["object"] for name in sessions}
+    key, name = _key(inputs, config, population)
+    result = _found(store, name)
+    if result is None:
+        result = _save(store, _decode(population, sessions, config, map), name, key, config, inputs)
+    return name, result
 
 
 def _decode(population: str, sessions: Mapping[str, xr.Dataset], config: Config, map: Callable) -> xr.Dataset:

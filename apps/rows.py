@@ -4,12 +4,7 @@ Plain values in, plain values out; ``messages`` draws them, ``verbs`` decides wh
 """
 
 import json
-import os
-import shlex
-import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,14 +133,6 @@ def counted(number: int, what: str) -> str:
     ('1 session', '3 sessions')
     """
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def typed(*words: str | Path) -> str:
-    """A ``mitral`` command as it can be typed here: where the program is not on the path, with its own."""
-    program = "mitral"
-    if shutil.which(program) is None and os.path.basename(sys.argv[0]) == program:
-        program = os.path.relpath(sys.argv[0]) if os.path.dirname(sys.argv[0]) else sys.argv[0]
-    return shlex.join([program, *map(str, words)])
 
 
 def joined(value: Any) -> str:

@@ -1,6 +1,7 @@
-"""What each verb of the command does, as functions of paths and names that return plain values.
+"""What the verbs that read and write a store do, as functions of paths and names that return plain values.
 
 Each returns the JSON value of the verb, and the tables or lines that a person reads instead.
+Not here: running a configuration, which needs far more libraries, is in ``runs``.
 """
 
 import json
@@ -11,30 +12,15 @@ from typing import Any, get_type_hints
 import numpy as np
 import xarray as xr
 
-from ..datasets.errors import ConfigError, MitralError, SchemaError, StoreError, UnknownName
+from ..datasets.errors import MitralError, SchemaError, UnknownName
 from ..datasets.schema import events
 from ..datasets.sources import SOURCES, read_sessions
 from ..datasets.store import Store
+from ..datasets.store.names import check_name
 from ..datasets.tables import nearest, resolve
-from .config import read_config, toml_value
 from .messages import Progress
-from .pipeline import Run, run
-from .report import write_report
-from .rows import (
-    Row,
-    column_rows,
-    counted,
-    fact_rows,
-    joined,
-    result_row,
-    run_lines,
-    score_row,
-    score_values,
-    session_rows,
-    several,
-    typed,
-    warnings_of,
-)
+from .rows import Row, column_rows, counted, fact_rows, joined, result_row, session_rows, several
+from .words import pairs, toml_value, typed
 
 Tables = dict[str, list[Row]]
 Say = Callable[[str], None]
@@ -84,6 +70,7 @@ def ingest_sessions(
         for number, session in enumerate(read_sessions(source, path, **_options(source, options))):
             name = session.attrs["session"]
             progress(f"store {name}", number, UNKNOWN)
+            check_name(name, what="session id")
             store = store or open_or_create(store_path, say)
             store.save_session(session)
             saved.append({"session": name, "n_trials": session.sizes["trial"], "n_units": session.sizes["unit"]})
@@ -151,57 +138,6 @@ def verify_store(path: Path, *, progress: Progress) -> tuple[dict[str, Any], lis
     return {"store": str(path), "problems": problems, "summary": summary}, [*lines, summary]
 
 
-def run_file(
-    config_path: Path,
-    store_path: Path,
-    report: Path | None,
-    overrides: Sequence[str],
-    *,
-    threads: int,
-    progress: Progress,
-) -> tuple[dict[str, Any], Tables, list[str]]:
-    """Run a configuration file on a store and write the report."""
-    config = read_config(config_path, _pairs(overrides, option="--set"))
-    if report is not None and not report.parent.is_dir():
-        raise StoreError(f"--report {report}: there is no folder {report.parent}. Make it, or give another file name.")
-    store = Store(store_path)
-    outcome = run(config, store, progress=progress, threads=threads)
-    report = report or Path(f"{outcome.study.attrs['name']}.html")
-    write_run_report(report, outcome, store_path)
-    value, tables, lines = describe_run(outcome, report, store_path)
-    return value, tables, [*lines, f"Next: {typed('app', '--store', store_path)}"]
-
-
-def write_run_report(path: Path, outcome: Run, store_path: Path) -> None:
-    """The HTML report of a run on the store at ``store_path``."""
-    known = provenance(outcome.study) | {"store": str(store_path)}
-    write_report(path, outcome.study, outcome.results, outcome.trajectories, provenance=known)
-
-
-def describe_run(outcome: Run, report: Path, store_path: Path) -> tuple[dict[str, Any], Tables, list[str]]:
-    """JSON value, table and sentences of a run."""
-    study, attrs = outcome.study, outcome.study.attrs
-    rows = score_values(study)
-    summary = ("score_mean", "score_low", "score_high", "interval_over", "target", "metric")
-    value = {"name": attrs["name"], "store": str(store_path), "report": str(report)}
-    value |= {name: attrs.get(name) for name in summary}
-    value["populations"] = [row | {"result": outcome.names[row["population"]]} for row in rows]
-    value["warnings"] = warnings_of(outcome.results)
-    title = f"{attrs['title']}: {attrs['metric'].replace('_', ' ')} of {attrs['target']}"
-    lines = [*run_lines(study, outcome.results), f"Report: {report}"]
-    return value, {title: [score_row(row) for row in rows]}, lines
-
-
-def provenance(study: xr.Dataset) -> dict[str, Any]:
-    """How a study came about, as plain values for the report."""
-    attrs = study.attrs
-    keys = ("name", "version", "python", "machine", "user", "computed_at", "store_position")
-    known = {key: attrs[key] for key in keys if key in attrs}
-    for key in ("config", "inputs", "packages", "threads"):
-        known[key] = json.loads(attrs.get(key, "{}"))
-    return known
-
-
 def _show_session(store: Store, name: str) -> tuple[dict[str, Any], Tables]:
     session, record = store.session(name), store.record("session", name)
     columns = {dim: column_rows(session, dim) for dim in ("trial", "unit")}
@@ -232,8 +168,8 @@ def _show_result(store: Store, name: str) -> tuple[dict[str, Any], Tables]:
     tables = {f"Result {name}": fact_rows({key: value for key, value in attrs.items() if key not in hidden})}
     for key in ("config", "inputs"):
         if attrs.get(key):
-            pairs = _flat(json.loads(attrs[key]))
-            tables[key.capitalize()] = [{"key": name, "value": joined(value) or str(value)} for name, value in pairs]
+            flat = _flat(json.loads(attrs[key]))
+            tables[key.capitalize()] = [{"key": name, "value": joined(value) or str(value)} for name, value in flat]
     return outcome, tables
 
 
@@ -250,23 +186,13 @@ def _holds_something(path: Path) -> bool:
     return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
-def _options(source: str, pairs: Sequence[str]) -> dict[str, Any]:
+def _options(source: str, words: Sequence[str]) -> dict[str, Any]:
     """Options of a reader; those that are texts by its signature stay as typed, so that mouse 4021 is no number."""
     types = get_type_hints(resolve(source, SOURCES, what="source"))
     return {
         name: text if types.get(name) in (str, str | None) else toml_value(text)
-        for name, text in _pairs(pairs, option="--option").items()
+        for name, text in pairs(words, option="--option").items()
     }
-
-
-def _pairs(pairs: Sequence[str], *, option: str) -> dict[str, str]:
-    out = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"{option}: expected NAME=VALUE, got {pair!r}. Write it without spaces around '='.")
-        out[key.strip()] = value.strip()
-    return out
 
 
 def _records(table: Any) -> list[Row]:

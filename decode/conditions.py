@@ -164,7 +164,7 @@ def column_dichotomies(activity: xr.DataArray, column: str) -> xr.DataArray:
         )
     values = np.unique(value_of)
     if len(values) < 2:
-        raise SchemaError(f"session {activity.attrs['session']!r}: {column!r} is {values[0]!r} in all conditions.")
+        raise SchemaError(f"session {activity.attrs['session']!r}: {column!r} is {values[0]} in all conditions.")
     half = len(values) // 2
     rows = [row for row in combinations(range(len(values)), half) if len(values) % 2 or 0 in row]
     sides = np.array([~np.isin(value_of, values[list(row)]) for row in rows]).astype(np.int8)
@@ -211,39 +211,35 @@ def split_and_pool(
 
 
 def pool_conditions(
-    cohort: Mapping[str, xr.DataArray],
-    by: str | Sequence[str],
-    *,
-    n_folds: int,
-    random_state: int,
-    group: str | None = None,
+    cohort: Mapping[str, xr.DataArray], *, n_folds: int, random_state: int, group: str | None = None
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Pseudo-trials of all sessions that share a condition, split before they are matched.
 
     Parameters
     ----------
-    cohort : session id -> activity on the same time bins
-    by : as in ``label_conditions``
+    cohort : session id -> activity with the trial column ``condition``, on the same time bins
     n_folds, group : as in ``make_folds``, for each session
     random_state : seed of splits and matching
 
     Returns
     -------
-    activity (trial, time, unit) with ``condition`` and the columns of ``by``; folds (fold, trial)
+    activity (trial, time, unit) with ``condition`` and the columns that make it; folds (fold, trial)
 
     Raises
     ------
-    SchemaError : whatever ``label_conditions``, ``make_folds`` and ``pseudo_population`` refuse
+    SchemaError : trials without conditions; whatever ``make_folds`` and ``pseudo_population`` refuse
     """
-    labelled = {session: label_conditions(activity, by) for session, activity in cohort.items()}
+    for session_activity in cohort.values():
+        condition_positions(session_activity)  # refuses trials without conditions
     seed = np.random.SeedSequence(random_state)
-    activity, folds = split_and_pool(labelled, "condition", n_folds=n_folds, random_state=seed, group=group)
-    first = next(iter(labelled.values()))
+    activity, folds = split_and_pool(cohort, "condition", n_folds=n_folds, random_state=seed, group=group)
+    first = next(iter(cohort.values()))
     position, names = condition_positions(first)
     where = np.searchsorted(names, activity["condition"].to_numpy())
-    for column in first["condition"].attrs["by"]:
+    for column in first["condition"].attrs.get("by", []):
         values = _values(first, column, position, len(names))
-        activity = activity.assign_coords({column: ("trial", values[where], first[column].attrs)})
+        if values is not None:  # not so where a null has permuted the conditions
+            activity = activity.assign_coords({column: ("trial", values[where], first[column].attrs)})
     return activity, folds
 
 

@@ -97,7 +97,8 @@ def learning_curve(
 
     Raises
     ------
-    SchemaError : a number of trials that some class lacks in some fold, as ``neuron_dropping`` otherwise
+    SchemaError : a number of trials that some class lacks in some fold, or that the estimator cannot be fitted on;
+        as ``neuron_dropping`` otherwise
     """
     problem = _Problem(activity, target, estimator, folds, metric)
     sizes = _sizes(
@@ -261,10 +262,16 @@ def _drop_trials(problem: _Problem, sizes: list[int], seed: np.random.SeedSequen
             members = rng.permutation(np.flatnonzero((side == TRAIN) & (classes == k)))
             row[members] = np.arange(len(members))
     is_train = problem.sides == TRAIN
-    return [
-        problem.score(slice(None), np.where(is_train & (rank >= size), UNUSED, problem.sides).astype(np.int8))
-        for size in sizes
-    ]
+    scores = []
+    for size in sizes:
+        sides = np.where(is_train & (rank >= size), UNUSED, problem.sides).astype(np.int8)
+        try:
+            scores.append(problem.score(slice(None), sides))
+        except ValueError as error:
+            raise SchemaError(
+                f"{problem.attrs['estimator']} cannot be fitted on n_trials {size}: {error} Leave that number out."
+            ) from error
+    return scores
 
 
 def _pooled_once(

@@ -29,10 +29,13 @@ from ..datasets.folds import TEST, TRAIN, check_folds, permute_labels, trial_col
 from ..datasets.tables import nearest
 from .closed_form import predict_labelings
 from .conditions import check_dichotomies, condition_positions, finite_values
-from .nulls import draw_null
+from .metrics import scores_of_labelings
+from .nulls import draw_null, exchange_groups
+from .nulls import permutations as permutations_of
 from .score import CARRIED_ATTRS, Map, describe, features_for
 
 SCHEMES = {"labels": "conditions of whole trials permuted", "units": "units permuted within each condition"}
+MOST_LABELINGS = 20_000
 MOST_PAIRINGS = 50_000  # 8 conditions a side have 40320 pairings
 Data = xr.DataArray | Mapping[str, xr.DataArray]
 
@@ -63,8 +66,10 @@ def cross_condition_generalisation(activity: xr.DataArray, estimator: Any, sides
     Notes
     -----
     1 where the coding direction is the same in all conditions and noise is small; 0.5 on average for clouds in
-    random places, but with a wide spread: compare with the null of scheme "units". n (n - 1) / 2
-    factorisations for n conditions, whatever the number of dichotomies.
+    random places, but with a wide spread: compare with the null of scheme "units". Over all balanced dichotomies
+    the mean is 0.5 for any data, as each training set meets every labeling and its mirror image: look at one
+    dichotomy, or at those of a column. n (n - 1) / 2 factorisations for n conditions, whatever the number of
+    dichotomies.
     """
     activity = _each_trial_once(activity)
     side, position = check_dichotomies(sides, activity)
@@ -114,14 +119,53 @@ def shattering(activity: xr.DataArray, estimator: Any, folds: xr.DataArray, side
     side, position = check_dichotomies(sides, activity)
     _check_classifier(estimator)
     features = features_for(activity, estimator, folds)
-    labels = side[:, position]
-    predicted = predict_labelings(features, labels, 2, estimator, folds.to_numpy())
-    fold, trial = np.nonzero(folds.to_numpy() == TEST)
-    truth, right = labels[:, trial], predicted[:, fold, trial] == labels[:, trial]
-    by_side = [np.sum(right & (truth == k), axis=1) / np.sum(truth == k, axis=1) for k in (0, 1)]
+    scores = _decoded(features, side[:, position], estimator, folds.to_numpy())
     attrs = {"measure": "shattering dimensionality", "estimator": describe(estimator), "chance": 0.5}
     attrs["folds"] = folds.attrs.get("folds", f"{folds.sizes['fold']} folds")
-    return _result(activity, sides, np.mean(by_side, axis=0), attrs)
+    return _result(activity, sides, scores, attrs)
+
+
+def with_shattering_null(
+    result: xr.Dataset,
+    activity: xr.DataArray,
+    estimator: Any,
+    folds: xr.DataArray,
+    sides: xr.DataArray,
+    *,
+    n_permutations: int,
+    random_state: int,
+    within: str | None = None,
+) -> xr.Dataset:
+    """The result of ``shattering`` with a null of scheme "labels", all permutations by one factorisation per fold.
+
+    Parameters
+    ----------
+    result, activity, estimator, folds, sides : as given to and by ``shattering``
+    n_permutations, random_state, within : as in ``with_null``; conditions are exchanged inside the folds' groups
+
+    Returns
+    -------
+    result, as of ``with_geometry_null``
+
+    Raises
+    ------
+    SchemaError : as ``with_geometry_null`` and ``shattering``
+
+    Notes
+    -----
+    Permuted conditions of the same trials are more labelings, so n_permutations n_dichotomies of them share a
+    factorisation, in batches of 20000. Without a closed form each is an honest fit.
+    """
+    _check_null(result, activity, "labels")
+    side, position = check_dichotomies(sides, activity)
+    features = features_for(activity, estimator, folds)
+    orders = permutations_of(position, n_permutations, random_state, within=exchange_groups(activity, folds, within))
+    step = max(1, MOST_LABELINGS // len(side))
+    null = [
+        _decoded(features, side[:, order].swapaxes(0, 1).reshape(-1, len(position)), estimator, folds.to_numpy())
+        for order in (orders[start : start + step] for start in range(0, n_permutations, step))
+    ]
+    return _attach(result, np.concatenate(null).reshape(n_permutations, -1), SCHEMES["labels"])
 
 
 def parallelism(activity: xr.DataArray, sides: xr.DataArray) -> xr.Dataset:
@@ -202,6 +246,13 @@ def with_geometry_null(
     SchemaError : not a result of a measure; labels of a pseudo-population, whose trials are no units of chance;
         fewer than one permutation
     """
+    _check_null(result, data, scheme)
+    permute = partial(_permute_labels, within=within) if scheme == "labels" else _permute_units
+    null = draw_null(partial(_permuted, data, measure, permute), n_permutations, random_state, map=map)
+    return _attach(result, null, SCHEMES[scheme] + (f" within {within}" if within else ""))
+
+
+def _check_null(result: Any, data: Data, scheme: str) -> None:
     if scheme not in SCHEMES:
         raise UnknownName(f"no null of scheme {scheme!r}. {nearest(scheme, SCHEMES)}")
     if not isinstance(result, xr.Dataset) or result.attrs.get("kind") != "geometry":
@@ -211,9 +262,13 @@ def with_geometry_null(
             "labels of a pseudo-population cannot be exchanged: its trials share recorded trials. Pass the cohort, and "
             "a measure that pools it, lambda cohort: parallelism(pool_conditions(cohort, ...)[0], sides)."
         )
-    permute = partial(_permute_labels, within=within) if scheme == "labels" else _permute_units
-    null = draw_null(partial(_permuted, data, measure, permute), n_permutations, random_state, map=map)
-    return _attach(result, null, SCHEMES[scheme] + (f" within {within}" if within else ""))
+
+
+def _decoded(features: np.ndarray, labels: np.ndarray, estimator: Any, sides: np.ndarray) -> np.ndarray:
+    """Balanced accuracy (n_labelings,) over all test predictions of labels (n_labelings, n_trials) of 0 and 1."""
+    predicted = predict_labelings(features, labels, 2, estimator, sides)
+    fold, trial = np.nonzero(sides == TEST)
+    return scores_of_labelings("balanced_accuracy", labels[:, trial], predicted[:, fold, trial])
 
 
 def _permuted(data: Data, measure: Callable, permute: Callable, seed: np.random.SeedSequence) -> np.ndarray:
@@ -316,7 +371,7 @@ def _result(activity: xr.DataArray, sides: xr.DataArray, scores: np.ndarray, att
         said.append(f"Conditions are unequal ({counts.min()} to {counts.max()} trials).")
     if activity.attrs.get("population") == "pseudo-population":
         said.append("Pseudo-population: noise correlations between units of different sessions are lost.")
-    dataset = xr.Dataset({"score": ("dichotomy", scores), "side": sides.drop_attrs()})
+    dataset = xr.Dataset({"score": ("dichotomy", scores), "side": sides.variable}, coords=sides.coords)
     return dataset.assign_attrs(
         {name: activity.attrs[name] for name in CARRIED_ATTRS if name in activity.attrs}
         | {"kind": "geometry", "population": activity.attrs.get("population", "session")}

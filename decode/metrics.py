@@ -46,9 +46,7 @@ def balanced_accuracy(target: np.ndarray, prediction: np.ndarray) -> float:
 
     Examples
     --------
-    >>> from collections.abc import Callable
-
-import numpy as np
+    >>> import numpy as np
     >>> balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0]))
     0.5
     """
@@ -70,9 +68,7 @@ def scores_of_labelings(name: str, target: np.ndarray, prediction: np.ndarray) -
 
     Examples
     --------
-    >>> from collections.abc import Callable
-
-import numpy as np
+    >>> import numpy as np
     >>> target = np.array([[0, 0, 0, 1], [0, 0, 1, 1]])
     >>> scores_of_labelings("balanced_accuracy", target, np.zeros((2, 4), int)).tolist()
     [0.5, 0.5]

@@ -24,8 +24,8 @@ LIMITS = {  # of a metric; others are unbounded
     "r2": (-np.inf, 1.0),
     "mean_absolute_error": (0.0, np.inf),
 }
-WIDEST = 0.25  # an interval wider than this share of the rise from chance does not determine the asymptote
-N_GRID = 400
+WIDEST = 0.2  # an interval wider than this share of the rise from chance does not determine the asymptote
+N_GRID, N_FINE = 400, 100  # steps of 3 % in the scale, then of 0.07 %
 
 
 def fit_saturation(curve: xr.Dataset, *, n_bootstrap: int = 1000, random_state: int) -> xr.Dataset:
@@ -41,7 +41,7 @@ def fit_saturation(curve: xr.Dataset, *, n_bootstrap: int = 1000, random_state: 
     -------
     curve with ``fitted`` (size) and attrs ``saturation`` (form), ``asymptote``, ``n_half`` (units or trials to
     half of the rise), each with ``_low`` and ``_high`` (middle 95 %), ``is_asymptote_determined``, ``n_bootstrap``;
-    ``warnings`` say when the asymptote is not determined: its interval is wider than a quarter of the rise
+    ``warnings`` say when the asymptote is not determined: its interval is wider than a fifth of the rise
 
     Raises
     ------
@@ -100,29 +100,22 @@ def _profile(
     n: np.ndarray, rows: np.ndarray, chance: float, limits: tuple[float, float], form: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Asymptote, scale and sum of squares (n_rows,) of the best fit to each row (n_rows, n_sizes)."""
+    rise, bounds = rows - chance, (limits[0] - chance, limits[1] - chance)
     grid = np.geomspace(n[0] / 20, n[-1] * 1000, N_GRID)
-    _, place, _ = _on_grid(n, rows, chance, limits, form, np.broadcast_to(grid, (len(rows), N_GRID)))
+    coarse = _squares(FORMS[form](n / grid[:, None])[None], rise, bounds)[1].argmin(axis=1)
     step = grid[1] / grid[0]
-    fine = place[:, None] * np.geomspace(1 / step, step, N_GRID)
-    return _on_grid(n, rows, chance, limits, form, fine)
+    fine = grid[coarse, None] * np.geomspace(1 / step, step, N_FINE)
+    amplitude, squares = _squares(FORMS[form](n / fine[:, :, None]), rise, bounds)
+    best, row = squares.argmin(axis=1), np.arange(len(rows))
+    return chance + amplitude[row, best], fine[row, best], squares[row, best]
 
 
-def _on_grid(
-    n: np.ndarray, rows: np.ndarray, chance: float, limits: tuple[float, float], form: str, scale: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best of the scales (n_rows, n_scales) for each row, with the amplitude held to the limits."""
-    rise = rows - chance
-    found = np.empty((3, len(rows)))
-    for start in range(0, len(rows), 200):  # bounded memory: 200 rows x 400 scales x sizes
-        part = slice(start, start + 200)
-        f = FORMS[form](n / scale[part, :, None])
-        amplitude = np.einsum("rgn,rn->rg", f, rise[part]) / np.einsum("rgn,rgn->rg", f, f)
-        amplitude = np.clip(amplitude, limits[0] - chance, limits[1] - chance)
-        squares = np.sum((rise[part, None, :] - amplitude[:, :, None] * f) ** 2, axis=2)
-        best = squares.argmin(axis=1)
-        row = np.arange(len(best))
-        found[:, part] = chance + amplitude[row, best], scale[part][row, best], squares[row, best]
-    return found[0], found[1], found[2]
+def _squares(f: np.ndarray, rise: np.ndarray, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Best amplitudes and sums of squares (n_rows, n_scales) for shapes (n_rows or 1, n_scales, n_sizes)."""
+    product = np.matmul(f, rise[:, :, None])[:, :, 0]
+    norm = np.sum(f**2, axis=2)
+    amplitude = np.clip(product / norm, *bounds)
+    return amplitude, np.sum(rise**2, axis=1)[:, None] + amplitude * (amplitude * norm - 2 * product)
 
 
 def _is_determined(attrs: dict, chance: float, n_resampled: int) -> bool:

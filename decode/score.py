@@ -185,8 +185,8 @@ def features_for(activity: xr.DataArray, estimator: Any, folds: xr.DataArray) ->
         if leaked.any():
             raise LeakageError(
                 f"session {activity.attrs['session']!r}: this trajectory was fitted on {leaked.sum()} of the trials "
-                f"that it would be scored on (first: trial {activity['trial'].to_numpy()[leaked][0]}). Give the reducer "
-                f"to the estimator instead, make_pipeline(reducer, ...), so that it is fitted inside each fold."
+                f"that it would be scored on (first: trial {activity['trial'].to_numpy()[leaked][0]}). Give the "
+                f"reducer to the estimator instead, make_pipeline(reducer, ...), so that it is fitted inside each fold."
             )
     refuse_nan(activity, estimator, used)
     values = activity.to_numpy()

@@ -222,7 +222,7 @@ def _rates(
     latency = rng.uniform(0.03, 0.12, n_units)
     width = rng.uniform(0.04, 0.10, n_units)
     trial = np.clip(np.searchsorted(valve, time, side="right") - 1, 0, None)
-    smells = (time >= valve[trial]) & (time < valve[trial] + ODOR_S) & (time - since >= valve[trial])
+    smells = (time - since >= valve[trial]) & (time < valve[trial] + ODOR_S)  # inhaled after the valve opened
     here = np.flatnonzero(smells)
     decades = step[trial[here], None]
     bump = np.exp(-0.5 * ((since[here, None] - latency + 0.03 * decades) / width - 0.5) ** 2)

@@ -127,7 +127,8 @@ class PoissonBayes(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Class of each sample (n_samples,)."""
-        return self.classes_[self._log_joint(X).argmax(axis=1)]
+        best = self._log_joint(X).argmax(axis=1)
+        return self.classes_[best]
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Posterior (n_samples, n_classes)."""

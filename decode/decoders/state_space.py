@@ -95,7 +95,8 @@ class StateSpaceIdentity(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Class of each trial (n_trials,)."""
-        return self.classes_[self._log_joint(X)[:, -1].argmax(axis=1)]
+        best = self._log_joint(X)[:, -1].argmax(axis=1)
+        return self.classes_[best]
 
     def _log_joint(self, X: np.ndarray) -> np.ndarray:
         check_is_fitted(self)

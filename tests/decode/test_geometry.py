@@ -18,6 +18,7 @@ from mitral.decode.geometry import (
     parallelism,
     shattering,
     with_geometry_null,
+    with_shattering_null,
 )
 
 LDA = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3)
@@ -74,7 +75,18 @@ def test_a_simplex_is_shattered_and_generalises_nothing():
     sides = dichotomies(activity, random_state=0)
     assert_allclose(shattering(activity, LDA, folds_of(activity), sides)["score"], 1.0)
     assert_allclose(parallelism(cloud(np.eye(8), noise=0.0), sides)["score"], 0.0, atol=1e-12)
-    assert abs(cross_condition_generalisation(activity, LDA, sides).attrs["score_mean"] - 0.5) < 0.1
+    one = [
+        cross_condition_generalisation(cloud(np.eye(8), seed=seed), LDA, sides[:1]).attrs["score_mean"] for seed in range(20)
+    ]
+    assert abs(np.mean(one) - 0.5) < 3 * np.std(one) / np.sqrt(20)
+
+
+def test_generalisation_of_all_dichotomies_together_says_nothing():
+    """Each training set meets every labeling and its mirror image, so the mean over all is one half for any data."""
+    activity = cube(noise=0.7)
+    result = cross_condition_generalisation(activity, LDA, dichotomies(activity, random_state=0))
+    assert_allclose(result.attrs["score_mean"], 0.5, atol=1e-12)
+    assert np.ptp(result["score"].values) > 0.5
 
 
 def test_bending_a_line_shatters_it():
@@ -98,7 +110,7 @@ def test_closed_form_and_honest_loop_agree(measure):
         else shattering(activity, lda, folds_of(activity), sides)
         for lda in (LDA, LoopedLDA(solver="lsqr", shrinkage=0.3))
     )
-    assert 0.55 < fast.attrs["score_mean"] < 0.95
+    assert np.ptp(fast["score"].values) > 0.2
     assert_allclose(fast["score"], slow["score"], atol=1e-12)
 
 
@@ -159,11 +171,11 @@ def test_units_in_another_order_or_basis_change_nothing():
 
 
 def test_noise_is_at_chance():
-    """Over 30 recordings without signal the mean of both decoding measures is 0.5 within 3 standard errors."""
+    """Over 60 recordings without signal the mean of both decoding measures is 0.5 within 3 standard errors."""
     found = []
-    for seed in range(30):
+    for seed in range(60):
         activity = cloud(np.zeros((6, 8)), noise=1.0, seed=seed)
-        sides = dichotomies(activity, random_state=0)
+        sides = dichotomies(activity, random_state=0)[:2]
         found.append([
             cross_condition_generalisation(activity, LDA, sides).attrs["score_mean"],
             shattering(activity, LDA, folds_of(activity), sides).attrs["score_mean"],
@@ -193,7 +205,7 @@ def test_randomly_placed_clouds_do_not_beat_the_geometric_null():
         sides = dichotomies(activity, random_state=0)[:1]
         measure = partial(parallelism, sides=sides)
         found = with_geometry_null(
-            measure(activity), activity, measure, scheme="units", n_permutations=39, random_state=seed
+            measure(activity), activity, measure, scheme="units", n_permutations=19, random_state=seed
         )
         p.append(found.attrs["p_value"])
     assert np.mean(np.array(p) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
@@ -205,24 +217,35 @@ def test_the_geometric_null_keeps_clouds_decodable():
     sides = column_dichotomies(activity, "x")
     measure = partial(shattering, estimator=LDA, folds=folds_of(activity), sides=sides)
     found = with_geometry_null(measure(activity), activity, measure, scheme="units", n_permutations=20, random_state=0)
-    assert found["null_score"].mean() > 0.95
+    assert found["null_score"].mean() > 0.85
     measure = partial(cross_condition_generalisation, estimator=LDA, sides=sides)
     found = with_geometry_null(measure(activity), activity, measure, scheme="units", n_permutations=50, random_state=0)
     assert abs(float(found["null_score"].mean()) - 0.5) < 0.15
 
 
+def test_the_shared_null_of_shattering_is_the_honest_one():
+    """All permutations in one factorisation give the distribution of permuting and rerunning, and the same p."""
+    activity = cube(noise=0.8)
+    folds, sides = folds_of(activity), column_dichotomies(activity, "x")
+    measure = partial(shattering, estimator=LDA, folds=folds, sides=sides)
+    options = {"n_permutations": 200, "random_state": 0}
+    fast = with_shattering_null(measure(activity), activity, LDA, folds, sides, **options)
+    slow = with_geometry_null(measure(activity), activity, measure, scheme="labels", **options)
+    assert_allclose(fast["null_score"], slow["null_score"], atol=1e-12)
+    assert fast.attrs["p_value"] == slow.attrs["p_value"]
+
+
 def test_the_family_of_dichotomies_is_controlled():
-    """Without signal, some of 3 dichotomies has a family-wise p up to 0.05 in 5 % of 60 (within 3 standard errors)."""
+    """Without signal, some of 3 dichotomies has a family-wise p up to 0.05 in 5 % of 50 (within 3 standard errors)."""
     hits = []
-    for seed in range(60):
+    for seed in range(50):
         activity = cloud(np.zeros((4, 6)), noise=1.0, seed=seed)
         sides = dichotomies(activity, random_state=0)
-        measure = partial(shattering, estimator=LDA, folds=folds_of(activity), sides=sides)
-        found = with_geometry_null(
-            measure(activity), activity, measure, scheme="labels", n_permutations=39, random_state=seed
-        )
+        folds = folds_of(activity)
+        result = shattering(activity, LDA, folds, sides)
+        found = with_shattering_null(result, activity, LDA, folds, sides, n_permutations=99, random_state=seed)
         hits.append(bool((found["p_familywise"] <= 0.05).any()))
-    assert np.mean(hits) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
+    assert np.mean(hits) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 50)
 
 
 def test_labels_are_exchanged_within_groups():
@@ -258,7 +281,7 @@ def test_workers_do_not_change_the_null():
 def test_a_pseudo_population_is_pooled_and_measured():
     """Odor generalises over concentrations in units of three animals; the null permutes inside each session."""
     lab = simulate_olfactory_lab(
-        random_state=0, n_animals=3, n_units=(15, 20), n_odors=2, n_blocks=6, concentrations=(0.1, 0.3, 1.0)
+        random_state=0, n_animals=3, n_units=(15, 20), odors=("apple", "banana"), n_blocks=6, concentrations=(0.1, 0.3, 1.0)
     )
     cohort = {
         name: label_conditions(
@@ -268,11 +291,10 @@ def test_a_pseudo_population_is_pooled_and_measured():
     }
 
     def measure(cohort):
-        activity, folds = pool_conditions(cohort, "condition", n_folds=3, random_state=0)
-        activity.coords["condition"].attrs["by"] = ["condition"]
+        activity, folds = pool_conditions(cohort, n_folds=3, random_state=0)
         return shattering(activity, make_decoder("lda", shrinkage=0.5), folds, sides)
 
-    pooled, folds = pool_conditions(cohort, ("odor", "concentration"), n_folds=3, random_state=0)
+    pooled, folds = pool_conditions(cohort, n_folds=3, random_state=0)
     sides = column_dichotomies(pooled, "odor")
     result = measure(cohort)
     assert result.attrs["score_mean"] > 0.9
