@@ -70,9 +70,9 @@ def cut_activity(session: xr.Dataset, config: Config, window_s: Window | None = 
     activity = whole_trials(activity, "decoding.control_window_s" if window_s else "activity.window_s")
     target, least = config.decoding.target, config.data.min_trials
     labels = trial_column(activity, target)
-    values, counts = np.unique(labels, return_counts=True)
-    if labels.dtype.kind == "f" and len(values) > len(labels) / 2:
+    if not has_classes(labels):
         return activity
+    values, counts = np.unique(labels, return_counts=True)
     few = values[counts < least]
     if len(values) - len(few) < 2:
         raise SchemaError(
@@ -82,6 +82,17 @@ def cut_activity(session: xr.Dataset, config: Config, window_s: Window | None = 
     said = [f"Left out: {target} {listed(few)}, with fewer than {least} trials."] if few.size else []
     kept = activity.isel(trial=~np.isin(labels, few))
     return kept.assign_attrs(left_out=[*activity.attrs["left_out"], *said])
+
+
+def has_classes(labels: np.ndarray) -> bool:
+    """Whether trials share values of a target, as odors and concentrations do and reaction times do not.
+
+    Examples
+    --------
+    >>> has_classes(np.array([0.1, 0.1, 1.0, 1.0])), has_classes(np.array([0.31, 0.29, 0.35, 0.44]))
+    (True, False)
+    """
+    return labels.dtype.kind != "f" or len(np.unique(labels)) <= len(labels) / 2
 
 
 def cut_window(session: xr.Dataset, config: Config, window_s: Window, bin_width_s: float) -> xr.DataArray:

@@ -14,12 +14,13 @@ from typing import Any, cast
 
 import numpy as np
 import xarray as xr
+from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.utils._param_validation import InvalidParameterError
 from threadpoolctl import threadpool_limits
 
 from ..datasets.errors import ConfigError, MitralError, UnknownName
-from ..datasets.folds import make_folds
+from ..datasets.folds import folds_from_splitter, make_folds, trial_column
 from ..datasets.preprocess import Flatten, GaussianSmooth, SquareRoot
 from ..datasets.store import Store
 from ..datasets.tables import nearest
@@ -32,7 +33,7 @@ from ..decode.result import content_key, stamp
 from ..decode.score import cross_validate
 from ..decode.trajectories import make_reducer
 from .config import Config
-from .cut import cut_cohort, cut_window, listed, whole_trials
+from .cut import cut_cohort, cut_window, has_classes, listed, whole_trials
 from .messages import Progress
 
 TABLE_COLUMNS = ("score", "score_low", "score_high", "null_low", "null_high", "p_value", "chance", "control_score")
@@ -95,7 +96,8 @@ def run(
                 trajectories |= {name: _trajectory(sessions[name], config) for name in new}
                 names[population], results[population] = _decoded(population, sessions, config, store, map)
             except MitralError as error:
-                error.add_note(f"Stopped at {population}; what was done before it is kept.")
+                kept = "; what was done before it is kept" if done else ""
+                error.add_note(f"Stopped at {population}{kept}.")
                 raise
         tell("done", len(pools), len(pools))
         inputs = {name: store.record("session", name)["object"] for name in trajectories}
@@ -228,13 +230,14 @@ def _scored(cohort: Mapping[str, xr.DataArray], estimator: Any, config: Config, 
 
 
 def _folds(activity: xr.DataArray, config: Config) -> xr.DataArray:
-    checks = config.validation
+    checks, target = config.validation, config.decoding.target
+    if not has_classes(trial_column(activity, target)):  # nothing to stratify by
+        splitter = (KFold if checks.group is None else GroupKFold)(
+            checks.n_folds, shuffle=True, random_state=checks.random_state
+        )
+        return folds_from_splitter(activity, splitter, target=target, group=checks.group)
     return make_folds(
-        activity,
-        target=config.decoding.target,
-        n_folds=checks.n_folds,
-        random_state=checks.random_state,
-        group=checks.group,
+        activity, target=target, n_folds=checks.n_folds, random_state=checks.random_state, group=checks.group
     )
 
 

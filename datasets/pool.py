@@ -202,6 +202,7 @@ def _labelled_pool(
     attrs = dict(reference.attrs) | {
         "session": f"pseudo-population of {len(sessions)} sessions",
         "animal": ", ".join(animals),
+        "animals": animals,
         "population": "pseudo-population",
         "sessions": list(sessions),
     }

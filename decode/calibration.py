@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from ..datasets.errors import SchemaError
 from ..datasets.folds import TEST, TRAIN, check_folds
-from .score import Map, encode_target, features_for
+from .score import Map, check_training_classes, encode_target, features_for
 
 CALIBRATIONS = ("temperature", "sigmoid", "isotonic")
 INNER_FOLDS = 5
@@ -65,8 +65,11 @@ def predict_probabilities(
     True
     """
     check_folds(folds, activity)
+    activity = activity.compute()
     _check(estimator, calibration)
-    truth, labels = encode_target(activity, target, for_classes=True)
+    truth, found = encode_target(activity, target, for_classes=True)
+    labels = np.asarray(found)
+    check_training_classes(activity, truth, folds)
     features = features_for(activity, estimator, folds)
     sides = folds.to_numpy()
     groups = folds["group"].to_numpy() if "group" in folds.coords else None

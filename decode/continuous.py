@@ -15,7 +15,7 @@ from sklearn.base import clone
 from ..datasets.errors import LeakageError, SchemaError
 from ..datasets.folds import TEST, TRAIN, check_folds
 from ..datasets.schema import check_activity
-from .score import CARRIED_ATTRS, Map, describe, takes_three_axes
+from .score import CARRIED_ATTRS, Map, describe, takes_three_axes, trial_columns
 
 
 def cross_validate_continuous(
@@ -62,6 +62,7 @@ def cross_validate_continuous(
     """
     check_activity(activity.rename(latent="unit") if "latent" in activity.dims else activity)
     check_folds(folds, activity)
+    activity, target = activity.compute(), target.compute() if isinstance(target, xr.DataArray) else target
     truth = _checked_target(activity, target)
     sides = folds.to_numpy()
     _refuse_leak(activity, sides)
@@ -75,7 +76,7 @@ def cross_validate_continuous(
     columns = {name: ("fold", [score[name] for score in scores]) for name in scores[0]}
     result = xr.Dataset(
         columns | {"prediction": (("fold", *target.dims), prediction), "target": (target.dims, truth)},
-        coords={"fold": folds["fold"], "trial": activity["trial"], "time": activity["time"]},
+        coords={"fold": folds["fold"], "time": activity["time"], **trial_columns(activity)},
     )
     if "output" in target.coords:
         result = result.assign_coords(output=target["output"])
@@ -232,8 +233,8 @@ def _frame(
         "estimator": describe(estimator),
         "folds": folds.attrs.get("folds", f"{folds.sizes['fold']} folds"),
         "n_trials": int(tested.sum()),
-        "n_units": activity.sizes[activity.dims[2]],
-        "n_animals": len(set(str(activity.attrs["animal"]).split(", "))),
+        "n_units": int(activity.attrs["n_units"] if "latent" in activity.dims else activity.sizes["unit"]),
+        "n_animals": len(activity.attrs.get("animals", [activity.attrs["animal"]])),
         "n_sessions": len(activity.attrs.get("sessions", [activity.attrs["session"]])),
         "chance": 0.0,
         "warnings": [],

@@ -63,6 +63,18 @@ def neuron_dropping(
     -----
     The interval is the spread over draws of units from these units, on the same trials: it closes where the subset
     is the whole. Units are drawn before any fit and without the labels, so nothing leaks.
+
+    Examples
+    --------
+    >>> from mitral.datasets import bin_spikes, make_folds, simulate_olfactory_lab
+    >>> from mitral.decode import make_decoder
+    >>> lab = simulate_olfactory_lab(random_state=0, n_animals=1, n_units=(20, 20), n_blocks=4)
+    >>> activity = bin_spikes(lab.sessions["mouse-1"], event="inhalation_onset", window_s=(0.0, 0.3), bin_width_s=0.3)
+    >>> folds = make_folds(activity, target="odor", n_folds=4, random_state=0, group="block")
+    >>> curve = neuron_dropping(activity, "odor", make_decoder("nearest_centroid"), folds, n_units=(2, 20),
+    ...                         n_repeats=5, random_state=0)
+    >>> bool(curve["score"][1] > curve["score"][0])
+    True
     """
     problem = _Problem(activity, target, estimator, folds, metric)
     sizes = _sizes("n_units", n_units, most=activity.shape[2], of=f"the {activity.shape[2]} units")
@@ -224,6 +236,7 @@ class _Problem:
         self, activity: xr.DataArray, target: str, estimator: Any, folds: xr.DataArray, metric: str | None
     ) -> None:
         check_folds(folds, activity)
+        activity = activity.compute()
         self.for_classes = is_classifier(estimator)
         self.metric = metric or ("balanced_accuracy" if self.for_classes else "r2")
         self.score_of = metrics.metric_function(self.metric, for_classes=self.for_classes)

@@ -112,6 +112,7 @@ def crossnobis(
     """
     check_folds(folds, activity)
     names, position = _conditions(activity, target)
+    activity = activity.compute()
     used = (folds.to_numpy() != UNUSED).any(axis=0)
     patterns = finite_values(activity, used).reshape(len(position), -1)
     features_for(activity, NearestCentroid(), folds)  # refuses a trajectory that was fitted on test trials

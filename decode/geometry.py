@@ -1,21 +1,13 @@
-"""Geometry of conditions in activity space: cross-condition generalisation, parallelism, shattering, and their nulls.
+"""Geometry of conditions in activity space: cross-condition generalisation, parallelism, shattering.
 
 After Bernardi et al. 2020, "The geometry of abstraction in the hippocampus and prefrontal cortex", Cell 183:954
 (10.1016/j.cell.2020.09.031), Methods. All three measures take dichotomies of conditions (``conditions``) and
 give one score for each. Dichotomies are labelings of the same trials, so a decoder with a closed form is
 factorised once per training set and serves all of them.
 
-Two nulls, for ``with_geometry_null``. "labels" exchanges the conditions of whole trials: is there anything to
-decode? "units" permutes the units of each condition's cloud of trials, all trials of a condition alike: clouds
-keep their size, spread and distance from the mean, so they stay as decodable, but lie in random places: is
-the geometry more abstract than that of a random code? Here clouds are permuted about the mean over conditions
-in units of each unit's standard deviation, so that a unit's mean rate stays its own.
-
-Not here: the dimensionality of the activity (``dimensionality``), distances (``dissimilarity``).
+Not here: nulls (``geometry_nulls``), the dimensionality of the activity, distances (``dissimilarity``).
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
 from itertools import combinations, permutations
 from math import factorial
 from typing import Any
@@ -24,20 +16,14 @@ import numpy as np
 import xarray as xr
 from sklearn.base import is_classifier
 
-from ..datasets.errors import SchemaError, UnknownName
-from ..datasets.folds import TEST, TRAIN, check_folds, permute_labels, trial_column
-from ..datasets.tables import nearest
+from ..datasets.errors import SchemaError
+from ..datasets.folds import TEST, TRAIN, check_folds
 from .closed_form import predict_labelings
 from .conditions import check_dichotomies, condition_positions, finite_values
 from .metrics import scores_of_labelings
-from .nulls import draw_null, exchange_groups
-from .nulls import permutations as permutations_of
-from .score import CARRIED_ATTRS, Map, describe, features_for
+from .score import CARRIED_ATTRS, describe, features_for
 
-SCHEMES = {"labels": "conditions of whole trials permuted", "units": "units permuted within each condition"}
-MOST_LABELINGS = 20_000
 MOST_PAIRINGS = 50_000  # 8 conditions a side have 40320 pairings
-Data = xr.DataArray | Mapping[str, xr.DataArray]
 
 
 def cross_condition_generalisation(activity: xr.DataArray, estimator: Any, sides: xr.DataArray) -> xr.Dataset:
@@ -70,6 +56,19 @@ def cross_condition_generalisation(activity: xr.DataArray, estimator: Any, sides
     the mean is 0.5 for any data, as each training set meets every labeling and its mirror image: look at one
     dichotomy, or at those of a column. n (n - 1) / 2 factorisations for n conditions, whatever the number of
     dichotomies.
+
+    Examples
+    --------
+    >>> from mitral.datasets import bin_spikes, simulate_olfactory_lab
+    >>> from mitral.decode import make_decoder
+    >>> from mitral.decode.conditions import column_dichotomies, label_conditions
+    >>> lab = simulate_olfactory_lab(random_state=0, n_animals=1, odors=("apple", "pear"), n_units=(60, 60))
+    >>> activity = bin_spikes(lab.sessions["mouse-1"], event="inhalation_onset", window_s=(0.0, 0.5), bin_width_s=0.5)
+    >>> activity = label_conditions(activity, ("odor", "concentration"))
+    >>> sides = column_dichotomies(activity, "odor")
+    >>> result = cross_condition_generalisation(activity, make_decoder("lda", shrinkage=0.5), sides)
+    >>> result["dichotomy"].item(), result.attrs["score_mean"] > 0.8
+    ('odor: apple | pear', True)
     """
     activity = _each_trial_once(activity)
     side, position = check_dichotomies(sides, activity)
@@ -119,53 +118,10 @@ def shattering(activity: xr.DataArray, estimator: Any, folds: xr.DataArray, side
     side, position = check_dichotomies(sides, activity)
     _check_classifier(estimator)
     features = features_for(activity, estimator, folds)
-    scores = _decoded(features, side[:, position], estimator, folds.to_numpy())
+    scores = decoded(features, side[:, position], estimator, folds.to_numpy())
     attrs = {"measure": "shattering dimensionality", "estimator": describe(estimator), "chance": 0.5}
     attrs["folds"] = folds.attrs.get("folds", f"{folds.sizes['fold']} folds")
     return _result(activity, sides, scores, attrs)
-
-
-def with_shattering_null(
-    result: xr.Dataset,
-    activity: xr.DataArray,
-    estimator: Any,
-    folds: xr.DataArray,
-    sides: xr.DataArray,
-    *,
-    n_permutations: int,
-    random_state: int,
-    within: str | None = None,
-) -> xr.Dataset:
-    """The result of ``shattering`` with a null of scheme "labels", all permutations by one factorisation per fold.
-
-    Parameters
-    ----------
-    result, activity, estimator, folds, sides : as given to and by ``shattering``
-    n_permutations, random_state, within : as in ``with_null``; conditions are exchanged inside the folds' groups
-
-    Returns
-    -------
-    result, as of ``with_geometry_null``
-
-    Raises
-    ------
-    SchemaError : as ``with_geometry_null`` and ``shattering``
-
-    Notes
-    -----
-    Permuted conditions of the same trials are more labelings, so n_permutations n_dichotomies of them share a
-    factorisation, in batches of 20000. Without a closed form each is an honest fit.
-    """
-    _check_null(result, activity, "labels")
-    side, position = check_dichotomies(sides, activity)
-    features = features_for(activity, estimator, folds)
-    orders = permutations_of(position, n_permutations, random_state, within=exchange_groups(activity, folds, within))
-    step = max(1, MOST_LABELINGS // len(side))
-    null = [
-        _decoded(features, side[:, order].swapaxes(0, 1).reshape(-1, len(position)), estimator, folds.to_numpy())
-        for order in (orders[start : start + step] for start in range(0, n_permutations, step))
-    ]
-    return _attach(result, np.concatenate(null).reshape(n_permutations, -1), SCHEMES["labels"])
 
 
 def parallelism(activity: xr.DataArray, sides: xr.DataArray) -> xr.Dataset:
@@ -209,114 +165,11 @@ def parallelism(activity: xr.DataArray, sides: xr.DataArray) -> xr.Dataset:
     return _result(activity, sides, scores, {"measure": "parallelism", "chance": 0.0})
 
 
-def with_geometry_null(
-    result: xr.Dataset,
-    data: Data,
-    measure: Callable[[Any], xr.Dataset],
-    *,
-    scheme: str,
-    n_permutations: int,
-    random_state: int,
-    within: str | None = None,
-    map: Map = map,
-) -> xr.Dataset:
-    """The result with the scores that the whole measure reaches on permuted data.
-
-    Parameters
-    ----------
-    result : what ``measure(data)`` gave
-    data : activity with the column ``condition``, or session id -> such activity
-    measure : function of the data that gives a dataset of kind "geometry", such as
-        ``partial(parallelism, sides=sides)``; for a cohort, one that splits and pools it
-    scheme : "labels" or "units", see the module
-    n_permutations : each reruns the measure
-    random_state : seed; permutation i has a stream of its own, whatever the number of workers
-    within : trial column inside whose groups conditions are exchanged, for scheme "labels"
-    map : as the builtin; called once over the permutations
-
-    Returns
-    -------
-    result with ``null_score (permutation, dichotomy)``, ``p_value`` and ``p_familywise (dichotomy)`` (against the
-    largest over dichotomies); attrs ``p_value``, ``null_low`` and ``null_high`` (the middle 95 %) of the mean.
-    Where the result says ``smaller_is_stronger``, as of the participation ratio, p counts the smaller
-
-    Raises
-    ------
-    UnknownName : no such scheme
-    SchemaError : not a result of a measure; labels of a pseudo-population, whose trials are no units of chance;
-        fewer than one permutation
-    """
-    _check_null(result, data, scheme)
-    permute = partial(_permute_labels, within=within) if scheme == "labels" else _permute_units
-    null = draw_null(partial(_permuted, data, measure, permute), n_permutations, random_state, map=map)
-    return _attach(result, null, SCHEMES[scheme] + (f" within {within}" if within else ""))
-
-
-def _check_null(result: Any, data: Data, scheme: str) -> None:
-    if scheme not in SCHEMES:
-        raise UnknownName(f"no null of scheme {scheme!r}. {nearest(scheme, SCHEMES)}")
-    if not isinstance(result, xr.Dataset) or result.attrs.get("kind") != "geometry":
-        raise SchemaError("expected a dataset of kind 'geometry', such as parallelism(...) gives. Pass measure(data).")
-    if scheme == "labels" and isinstance(data, xr.DataArray) and data.attrs.get("population") == "pseudo-population":
-        raise SchemaError(
-            "labels of a pseudo-population cannot be exchanged: its trials share recorded trials. Pass the cohort, and "
-            "a measure that pools it, lambda cohort: parallelism(pool_conditions(cohort, ...)[0], sides)."
-        )
-
-
-def _decoded(features: np.ndarray, labels: np.ndarray, estimator: Any, sides: np.ndarray) -> np.ndarray:
+def decoded(features: np.ndarray, labels: np.ndarray, estimator: Any, sides: np.ndarray) -> np.ndarray:
     """Balanced accuracy (n_labelings,) over all test predictions of labels (n_labelings, n_trials) of 0 and 1."""
     predicted = predict_labelings(features, labels, 2, estimator, sides)
     fold, trial = np.nonzero(sides == TEST)
     return scores_of_labelings("balanced_accuracy", labels[:, trial], predicted[:, fold, trial])
-
-
-def _permuted(data: Data, measure: Callable, permute: Callable, seed: np.random.SeedSequence) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    if isinstance(data, xr.DataArray):
-        return measure(permute(data, rng))["score"].to_numpy()
-    return measure({session: permute(activity, rng) for session, activity in data.items()})["score"].to_numpy()
-
-
-def _permute_labels(activity: xr.DataArray, rng: np.random.Generator, *, within: str | None) -> xr.DataArray:
-    groups = None if within is None else trial_column(activity, within)
-    column = activity["condition"]
-    permuted = permute_labels(column.to_numpy(), rng, within=groups)
-    return activity.assign_coords(condition=("trial", permuted, column.attrs))
-
-
-def _permute_units(activity: xr.DataArray, rng: np.random.Generator) -> xr.DataArray:
-    position, names = condition_positions(activity)
-    values = activity.to_numpy().astype(np.float64)
-    means = np.stack([values[position == k].mean(axis=0) for k in range(len(names))])
-    centre = means.mean(axis=0)
-    spread = values.std(axis=(0, 1))
-    scale = np.where(spread > 0, spread, 1.0)
-    scaled = (values - centre) / scale
-    for k in range(len(names)):
-        scaled[position == k] = scaled[position == k][:, :, rng.permutation(values.shape[2])]
-    return activity.copy(data=scaled * scale + centre)
-
-
-def _attach(result: xr.Dataset, null: np.ndarray, scheme: str) -> xr.Dataset:
-    dim = result["score"].dims[0]
-    sign = -1.0 if result.attrs.get("smaller_is_stronger") else 1.0
-    score = sign * result["score"].to_numpy()
-    strength = np.where(np.isfinite(null), sign * null, np.inf)  # a null that could not be measured counts against us
-    each = (np.sum(strength >= score, axis=0) + 1) / (len(null) + 1)
-    largest = (np.sum(strength.max(axis=1)[:, None] >= score, axis=0) + 1) / (len(null) + 1)
-    mean = strength.mean(axis=1)
-    low, high = np.nanquantile(null.mean(axis=1), [0.025, 0.975])
-    return result.assign(
-        null_score=(("permutation", dim), null), p_value=(dim, each), p_familywise=(dim, largest)
-    ).assign_attrs(
-        n_permutations=len(null),
-        null_scheme=scheme,
-        null_low=float(low),
-        null_high=float(high),
-        p_value=float((np.sum(mean >= score.mean()) + 1) / (len(null) + 1)),
-        p_smallest=1 / (len(null) + 1),
-    )
 
 
 def _best_pairing(gram: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from ..datasets.folds import TEST, TRAIN, check_folds
 from ..datasets.tables import nearest
 from . import metrics
 from .closed_form import predict_labelings_over_bins, solver_for
-from .nulls import FEWEST_ARRANGEMENTS, arrangements, exchange_groups, permutations
+from .nulls import FEWEST_ARRANGEMENTS, arrangements, exchange_groups, exchange_words, permutations
 from .score import Map, encode_target, features_for, frame_of, predict_folds, takes_three_axes
 
 LEVEL = 0.95
@@ -58,8 +58,21 @@ def single_unit_scores(
     -----
     By closed form all units and permutations share the labels' indicators, and each unit costs one small
     factorisation per fold.
+
+    Examples
+    --------
+    >>> from mitral.datasets import bin_spikes, make_folds, simulate_olfactory_lab
+    >>> from mitral.decode import make_decoder
+    >>> lab = simulate_olfactory_lab(random_state=0, n_animals=1, n_units=(20, 20), n_blocks=4)
+    >>> activity = bin_spikes(lab.sessions["mouse-1"], event="inhalation_onset", window_s=(0.0, 0.3), bin_width_s=0.3)
+    >>> folds = make_folds(activity, target="odor", n_folds=4, random_state=0, group="block")
+    >>> found = single_unit_scores(activity, "odor", make_decoder("nearest_centroid"), folds, n_permutations=99,
+    ...                            random_state=0)
+    >>> bool((found["p_familywise"] >= found["p_value"]).all())
+    True
     """
     check_folds(folds, activity)
+    activity = activity.compute()
     for_classes = is_classifier(estimator)
     metric = metric or ("balanced_accuracy" if for_classes else "r2")
     score_of = metrics.metric_function(metric, for_classes=for_classes)
@@ -80,7 +93,7 @@ def single_unit_scores(
     sign = -1.0 if metric in metrics.SMALLER_IS_BETTER else 1.0
     n_ways = arrangements(truth, groups)
     result = _of_units(activity, scores[0], scores[1:], sign, n_ways)
-    scheme = "labels of whole trials permuted alike for all units" + (" within groups" if groups is not None else "")
+    scheme = "labels of whole trials permuted alike for all units, " + exchange_words(folds, within)
     frame = frame_of(activity, target, estimator, folds, metric, truth, for_classes)
     return result.assign_attrs(
         frame | {"kind": "units", "measure": "single-unit score", "n_permutations": n_permutations}

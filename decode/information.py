@@ -8,7 +8,8 @@ read off a table of counts is too high: a table of chance counts already has som
   (Panzeri & Treves 1996, Network 7:87, eq. 5; R_s by their Bayes count, section 3, so that responses that
   merely were not seen are counted).
 - ``shuffle``: minus the mean information of all tables with the same margins, computed exactly and not by
-  shuffling (each cell is hypergeometric; Vinh et al. 2010, JMLR 11:2837, eq. 24).
+  shuffling (each cell is hypergeometric; Vinh et al. 2010, JMLR 11:2837, eq. 24). Exact where there is no
+  information; where there is, it takes too much, as a structured table has less bias than a shuffled one.
 
 Not here: decoding. A confusion table says at least what the decoder keeps, never more than the activity holds.
 """

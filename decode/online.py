@@ -98,11 +98,10 @@ class OnlineDecoder:
         SchemaError : a decoder that has no such form, features that are not of n_units, labels of another number
         """
         parts, classes = take_over(decoder, n_units)
-        if labels is None:
-            labels = classes
-        elif len(labels) != len(classes):
-            raise SchemaError(f"OnlineDecoder: {len(labels)} labels for {len(classes)} classes. Give one for each.")
-        return cls(**parts, labels=labels, bin_width_s=bin_width_s)
+        names = list(classes if labels is None else labels)
+        if len(names) != len(classes):
+            raise SchemaError(f"OnlineDecoder: {len(names)} labels for {len(classes)} classes. Give one for each.")
+        return cls(**parts, labels=names, bin_width_s=bin_width_s)
 
     @property
     def n_units(self) -> int:
@@ -224,7 +223,7 @@ class OnlineDecoder:
         """
         arrays, about = read_folder(Path(path))
         try:
-            return cls(**arrays, **about)
+            return cls(**about, **arrays)
         except (TypeError, ValueError) as error:
             raise IntegrityError(f"{path} does not hold a decoder: {error} Save it anew.") from error
 

@@ -34,7 +34,7 @@ def write_folder(folder: Path, arrays: Mapping[str, np.ndarray], about: Mapping[
     StoreError : the folder cannot be written
     """
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     data = buffer.getvalue()
     said = {"format": FORMAT, "version": __version__, **about, "sha256": hashlib.sha256(data).hexdigest()}
     said["seal"] = _seal(said)
@@ -48,7 +48,7 @@ def write_folder(folder: Path, arrays: Mapping[str, np.ndarray], about: Mapping[
         raise StoreError(f"writing the decoder to {folder}: {error}. Check the path and permissions.") from error
 
 
-def read_folder(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What ``write_folder`` wrote: arrays by name, and what is said about them.
 
     Raises

@@ -17,6 +17,7 @@ from .decoders.state_space_position import StateSpacePosition
 from .steps import steps
 
 SOFTMAX_OF_LINEAR = (LinearDiscriminantAnalysis, LogisticRegression, PooledLDA)
+SUMS_OVER_BINS = (PoissonBayes, StateSpaceIdentity, StateSpacePosition)
 
 
 def take_over(decoder: Any, n_units: int) -> tuple[dict[str, Any], np.ndarray]:
@@ -38,8 +39,13 @@ def take_over(decoder: Any, n_units: int) -> tuple[dict[str, Any], np.ndarray]:
     if isinstance(final, SOFTMAX_OF_LINEAR):
         parts, classes = _of_linear(chains)
     else:
-        before = [step for step in chains[0][:-1] if not isinstance(step, Flatten)]
-        if len(chains) > 1 or before:
+        if not isinstance(final, SUMS_OVER_BINS):
+            raise SchemaError(
+                f"OnlineDecoder cannot take {type(final).__name__} over. It takes StateSpaceIdentity, "
+                f"StateSpacePosition, PoissonBayes, LDA, PooledLDA and logistic regression, which give a posterior from "
+                f"each bin."
+            )
+        if len(chains) > 1 or not all(isinstance(step, Flatten) for step in chains[0][:-1]):
             raise SchemaError(f"OnlineDecoder takes one {type(final).__name__}, with no step before it. Give it alone.")
         parts, classes = _of_bayes(final, n_units)
     got = parts["weights"].shape[2]
@@ -55,11 +61,6 @@ def _of_bayes(final: Any, n_units: int) -> tuple[dict[str, Any], np.ndarray]:
     """Decoders whose log likelihood is a sum over bins."""
     if isinstance(final, PoissonBayes):
         return _of_poisson_bayes(final, n_units)
-    if not isinstance(final, StateSpaceIdentity | StateSpacePosition):
-        raise SchemaError(
-            f"OnlineDecoder cannot take {type(final).__name__} over. It takes StateSpaceIdentity, StateSpacePosition, "
-            f"PoissonBayes, LDA, PooledLDA and logistic regression, which give a posterior from each bin."
-        )
     check_is_fitted(final)
     parts = {
         "weights": final.weights_,
@@ -96,10 +97,11 @@ def _of_poisson_bayes(final: PoissonBayes, n_units: int) -> tuple[dict[str, Any]
 
 def _of_linear(chains: list[list[Any]]) -> tuple[dict[str, Any], np.ndarray]:
     """Linear decoders of cumulated counts, one for each bin or one for all."""
-    classes = chains[0][-1].classes_ if hasattr(chains[0][-1], "classes_") else None
-    pairs = []
     for chain in chains:
         check_is_fitted(chain[-1])
+    classes = chains[0][-1].classes_
+    pairs = []
+    for chain in chains:
         if type(chain[-1]) is not type(chains[0][-1]) or not np.array_equal(chain[-1].classes_, classes):
             raise SchemaError("OnlineDecoder: decoders of different bins are of one kind and of the same classes.")
         pairs.append(_weights_on_counts(chain))
@@ -126,8 +128,8 @@ def _weights_on_counts(chain: list[Any]) -> tuple[np.ndarray, np.ndarray]:
     W, c = final.coef_, np.atleast_1d(final.intercept_)
     if len(W) == 1:  # two classes: the decision is for the second
         W, c = np.vstack([np.zeros_like(W), W]), np.array([0.0, c[0]])
-    if before and before[0].scale_ is not None:
+    if before and before[0].with_std:
         W = W / before[0].scale_
-    if before and before[0].mean_ is not None:
+    if before and before[0].with_mean:  # mean_ is there also where it is not taken off
         c = c - W @ before[0].mean_
     return W, c

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..datasets.errors import SchemaError
 from ..datasets.folds import TEST, TRAIN, check_folds
 from .calibration import inner_splits
-from .score import Map, encode_target, features_for, frame_of
+from .score import Map, encode_target, features_for, frame_of, trial_columns
 
 SCORES = ("posterior", "mahalanobis")
 
@@ -160,8 +160,10 @@ def cross_validate_open_set(
     True
     """
     check_folds(folds, activity)
+    activity = activity.compute()
     check_scoring(estimator, score, false_alarm_rate)
-    truth, labels = encode_target(activity, target, for_classes=True)
+    truth, found = encode_target(activity, target, for_classes=True)
+    labels = np.asarray(found)
     is_unknown = _unknown_trials(activity, target, truth, labels, unknown)
     sides = folds.to_numpy()
     for fold, side in enumerate(sides):
@@ -177,10 +179,9 @@ def cross_validate_open_set(
     once = partial(_fold, features, truth, is_unknown, groups, detector)
     known_score, p_value = np.full(sides.shape, np.nan), np.full(sides.shape, np.nan)
     prediction = np.full(sides.shape, -1, np.int16)
-    for fold, (side, found) in enumerate(zip(sides, map(once, sides), strict=True)):
-        known_score[fold, side == TEST], p_value[fold, side == TEST], prediction[fold, side == TEST] = found
+    for fold, (side, of_fold) in enumerate(zip(sides, map(once, sides), strict=True)):
+        known_score[fold, side == TEST], p_value[fold, side == TEST], prediction[fold, side == TEST] = of_fold
     auroc = [known_auroc(s[side == TEST], is_unknown[side == TEST]) for s, side in zip(known_score, sides, strict=True)]
-    trial_coords = {name: c for name, c in activity.coords.items() if c.dims == ("trial",)}
     result = xr.Dataset(
         {
             "score": ("fold", auroc),
@@ -190,7 +191,7 @@ def cross_validate_open_set(
             "target": ("trial", truth),
             "is_unknown": ("trial", is_unknown),
         },
-        coords={"fold": folds["fold"], "label": labels, **trial_coords},
+        coords={"fold": folds["fold"], "label": labels, **trial_columns(activity)},
     )
     frame = frame_of(activity, target, estimator, folds, "balanced_accuracy", truth, True)
     rates = _rates(result, sides == TEST, false_alarm_rate)

@@ -16,8 +16,23 @@ from ..datasets.folds import TEST, TRAIN, check_folds
 from . import metrics
 from .closed_form import batches, flat_steps, predict_labelings_over_bins, solver_for
 from .closed_form.over_bins import Weights, linear_over_bins
-from .nulls import arrangements, attach_null_over_time, exchange_groups, permutations
-from .score import Map, encode_target, features_for, frame_of, pooled_score, takes_three_axes
+from .nulls import (
+    arrangements,
+    attach_null_over_time,
+    exchange_groups,
+    exchange_words,
+    permutations,
+)
+from .score import (
+    Map,
+    check_training_classes,
+    encode_target,
+    features_for,
+    frame_of,
+    pooled_score,
+    takes_three_axes,
+    trial_columns,
+)
 
 
 def cumulate(activity: xr.DataArray) -> xr.DataArray:
@@ -151,7 +166,7 @@ def with_null_over_time(
         null = _null_closed_form(data, labels)
     else:
         null = np.stack(list(map(partial(_null_at, data, labels), times)), axis=1)
-    scheme = "labels of whole trials permuted alike at all bins" + (" within groups" if groups is not None else "")
+    scheme = "labels of whole trials permuted alike at all bins " + exchange_words(folds, within)
     return attach_null_over_time(result, null, arrangements(data.truth, groups), scheme=scheme)
 
 
@@ -162,11 +177,14 @@ class _TimeData:
         self, activity: xr.DataArray, target: str, estimator: Any, folds: xr.DataArray, metric: str | None
     ) -> None:
         check_folds(folds, activity)
+        activity = activity.compute()
         self.activity, self.estimator, self.folds, self.target = activity, estimator, folds, target
         self.for_classes = is_classifier(estimator)
         self.metric = metric or ("balanced_accuracy" if self.for_classes else "r2")
         self.score_of = metrics.metric_function(self.metric, for_classes=self.for_classes)
         self.truth, self.labels = encode_target(activity, target, for_classes=self.for_classes)
+        if self.for_classes:
+            check_training_classes(activity, self.truth, folds)
         features_for(activity, estimator, folds)  # refuses NaN and leaks
         self.values = activity.to_numpy()
         self.sides = folds.to_numpy()
@@ -204,7 +222,6 @@ def _result(data: _TimeData, prediction: np.ndarray) -> xr.Dataset:
     by_fold = [
         [data.score_of(data.truth[t], column) for column in p[t].T] for t, p in zip(tested, prediction, strict=True)
     ]
-    trial_coords = {name: c for name, c in data.activity.coords.items() if c.dims == ("trial",)}
     result = xr.Dataset(
         {
             "score": ("time", data.scores(prediction)),
@@ -212,7 +229,7 @@ def _result(data: _TimeData, prediction: np.ndarray) -> xr.Dataset:
             "prediction": (("fold", "trial", "time"), prediction),
             "target": ("trial", data.truth),
         },
-        coords={"time": data.activity["time"], "fold": data.folds["fold"], **trial_coords},
+        coords={"time": data.activity["time"], "fold": data.folds["fold"], **trial_columns(data.activity)},
     )
     return data.labelled(result)
 

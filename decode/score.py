@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from sklearn.base import clone, is_classifier
-from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from ..datasets.errors import LeakageError, SchemaError
 from ..datasets.folds import TEST, TRAIN, check_folds, trial_column
 from . import metrics
 from .result import confusion
-from .steps import refuse_nan
+from .steps import refuse_nan, steps
 
 Map = Callable[..., Iterable[Any]]
+RESERVED = ("score", "prediction", "target", "confusion", "null_score", "fold", "label", "predicted_label", "group")
 CARRIED_ATTRS = ("session", "animal", "event", "window_s", "bin_width_s", "units", "sessions")
 
 
@@ -69,10 +69,13 @@ def cross_validate(
     True
     """
     check_folds(folds, activity)
+    activity = activity.compute()
     for_classes = is_classifier(estimator)
     metric = metric or ("balanced_accuracy" if for_classes else "r2")
     score_of = metrics.metric_function(metric, for_classes=for_classes)
     truth, labels = encode_target(activity, target, for_classes=for_classes)
+    if for_classes:
+        check_training_classes(activity, truth, folds)
     features = features_for(activity, estimator, folds)
     prediction = predict_folds(features, truth, estimator, folds.to_numpy(), map=map)
     tested = folds.to_numpy() == TEST
@@ -82,7 +85,7 @@ def cross_validate(
             "prediction": (("fold", "trial"), prediction),
             "target": ("trial", truth),
         },
-        coords={"fold": folds["fold"], **{n: c for n, c in activity.coords.items() if c.dims == ("trial",)}},
+        coords={"fold": folds["fold"], **trial_columns(activity)},
     )
     if labels is not None:
         dataset = dataset.assign_coords(label=labels, predicted_label=labels)
@@ -112,8 +115,8 @@ def frame_of(
         "estimator": describe(estimator),
         "folds": folds.attrs.get("folds", f"{folds.sizes['fold']} folds"),
         "n_trials": int(tested.sum()),
-        "n_units": int(activity.shape[2]),
-        "n_animals": len(set(str(activity.attrs["animal"]).split(", "))),
+        "n_units": int(activity.attrs["n_units"] if "latent" in activity.dims else activity.shape[2]),
+        "n_animals": len(activity.attrs.get("animals", [activity.attrs["animal"]])),
         "n_sessions": len(activity.attrs.get("sessions", [activity.attrs["session"]])),
         "chance": metrics.chance(metric, truth[tested]),
         "warnings": _warnings(activity, truth, folds, for_classes),
@@ -159,7 +162,8 @@ def encode_target(activity: xr.DataArray, target: str, *, for_classes: bool) -> 
     values = trial_column(activity, target)
     where = f"session {activity.attrs['session']!r}: target {target!r}"
     if len(np.unique(values)) < 2:
-        raise SchemaError(f"{where} is {values[0]!r} in all {len(values)} trials, so there is nothing to decode.")
+        only = values.tolist()[0]
+        raise SchemaError(f"{where} is {only!r} in all {len(values)} trials, so there is nothing to decode.")
     if for_classes:
         if values.dtype.kind == "f" and len(np.unique(values)) > len(values) / 2:
             n_values = len(np.unique(values))
@@ -167,8 +171,30 @@ def encode_target(activity: xr.DataArray, target: str, *, for_classes: bool) -> 
         labels, position = np.unique(values, return_inverse=True)
         return position.astype(np.int16), labels
     if values.dtype.kind not in "iuf":
-        raise SchemaError(f"{where} holds words ({values[0]!r}); a regressor needs numbers. Use a classifier for it.")
+        word = values.tolist()[0]
+        raise SchemaError(f"{where} holds words ({word!r}); a regressor needs numbers. Use a classifier for it.")
     return values.astype(np.float64), None
+
+
+def check_training_classes(activity: xr.DataArray, truth: np.ndarray, folds: xr.DataArray) -> None:
+    """Refuse folds that train on fewer than two classes.
+
+    Raises
+    ------
+    SchemaError : the first such fold
+    """
+    for fold, side in enumerate(folds.to_numpy()):
+        if len(np.unique(truth[side == TRAIN])) < 2:
+            raise SchemaError(
+                f"session {activity.attrs['session']!r}: fold {fold} trains on one class only, so nothing can be told "
+                f"apart. Use fewer folds, or folds stratified by the target."
+            )
+
+
+def trial_columns(activity: xr.DataArray) -> dict[str, xr.Variable]:
+    """The trial coordinates that a result carries; one called like a part of a result is carried as ``trial_...``."""
+    columns = {str(name): column.variable for name, column in activity.coords.items() if column.dims == ("trial",)}
+    return {f"trial_{name}" if name in RESERVED else name: column for name, column in columns.items()}
 
 
 def features_for(activity: xr.DataArray, estimator: Any, folds: xr.DataArray) -> np.ndarray:
@@ -195,7 +221,7 @@ def features_for(activity: xr.DataArray, estimator: Any, folds: xr.DataArray) ->
 
 def takes_three_axes(estimator: Any) -> bool:
     """Whether the estimator's first step is made for (n_trials, n_times, n_units)."""
-    return bool(get_tags(_first_step(estimator)).input_tags.three_d_array)
+    return bool(get_tags(next(steps(estimator))).input_tags.three_d_array)
 
 
 def describe(estimator: Any) -> str:
@@ -213,10 +239,6 @@ def describe(estimator: Any) -> str:
 def _predict_fold(features: np.ndarray, truth: np.ndarray, estimator: Any, side: np.ndarray) -> np.ndarray:
     train, test = side == TRAIN, side == TEST
     return clone(estimator).fit(features[train], truth[train]).predict(features[test])
-
-
-def _first_step(estimator: Any) -> Any:
-    return _first_step(estimator.steps[0][1]) if isinstance(estimator, Pipeline) else estimator
 
 
 def _warnings(activity: xr.DataArray, truth: np.ndarray, folds: xr.DataArray, for_classes: bool) -> list[str]:

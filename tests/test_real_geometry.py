@@ -29,7 +29,8 @@ from mitral.decode import cross_validate, make_decoder
 from mitral.decode.conditions import column_dichotomies, label_conditions, pool_conditions
 from mitral.decode.curves import learning_curve, neuron_dropping, pooled_curve
 from mitral.decode.dissimilarity import compare_dissimilarity, crossnobis, make_dissimilarity, noise_ceiling
-from mitral.decode.geometry import cross_condition_generalisation, with_geometry_null
+from mitral.decode.geometry import cross_condition_generalisation
+from mitral.decode.geometry_nulls import with_geometry_null
 from mitral.decode.information import joint_counts, mutual_information, skaggs_information
 from mitral.decode.pooled import cross_validate_pooled
 from mitral.decode.saturation import fit_saturation
@@ -118,7 +119,7 @@ def haxby(data_folder):
 
 
 def test_categories_are_decoded_across_runs(haxby):
-    """Leave-one-run-out accuracy at chance 0.125: support vectors 0.750, shrinkage LDA 0.865, as the reference script."""
+    """Leave-one-run-out at chance 0.125: support vectors 0.750, shrinkage LDA 0.865, as the reference script."""
     activity, folds = haxby
     assert activity.shape == (96, 1, 478) and folds.sizes["fold"] == 12
     svm = cross_validate(activity, "category", LinearSVC(C=0.01, max_iter=20000), folds)
@@ -131,12 +132,10 @@ def test_the_house_is_farthest_from_all_other_categories(haxby):
     activity, folds = haxby
     matrix = crossnobis(activity, "category", folds)
     mean = matrix["dissimilarity"].sum("other_condition") / 7
-    assert mean["condition"].values[int(mean.argmax())] == "house"
+    assert mean["condition"].values[mean.values.argmax()] == "house"
     shuffled = []
     for seed in range(10):
-        labels = permute_labels(
-            activity["category"].values, np.random.default_rng(seed), within=activity["run"].values
-        )
+        labels = permute_labels(activity["category"].values, np.random.default_rng(seed), within=activity["run"].values)
         permuted = crossnobis(activity.assign_coords(category=("trial", labels)), "category", folds)
         shuffled.append(float(permuted["dissimilarity"].sum()) / 56)
     assert abs(np.mean(shuffled)) < 3 * np.std(shuffled) / np.sqrt(10)
@@ -202,7 +201,8 @@ def counts_around(sites, start_ms, width_ms):
 @pytest.mark.slow
 def test_objects_are_decoded_over_time_from_a_pseudo_population(sites):
     """With the authors' 17 training trials 80.6 to 86.1 % at 100 to 250 ms and chance 14.3 % before the stimulus; with
-    the 12 of the reference script its time course, each within 4 points. Test sets stay whole."""
+    the 12 of the reference script its time course, each within 4 points. Test sets stay whole.
+    """
     reference = {-400: 14.0, 0: 36.9, 50: 69.0, 100: 82.2, 150: 80.9, 250: 71.6, 350: 60.1}
     learned = {}
     for start_ms in reference:
@@ -219,14 +219,17 @@ def test_objects_are_decoded_over_time_from_a_pseudo_population(sites):
 
 @pytest.mark.slow
 def test_objects_generalise_over_positions(sites):
-    """Trained at one position and tested at another (100 to 600 ms): the published matrix, within 4 points."""
+    """Trained at one position and tested at another (100 to 500 ms): the published matrix, within 4 points.
+
+    One run of split and matching spreads by up to 4.8 points (middle to upper), the mean of ten by 1.5.
+    """
     cohort = {
         name: label_conditions(activity, ("object", "position"))
-        for name, activity in counts_around(sites, 100, 500).items()
+        for name, activity in counts_around(sites, 100, 400).items()
     }
     published = np.array([[94, 85, 72], [81, 97, 73], [65, 66, 91]]) / 100
     found = []
-    for seed in range(5):
+    for seed in range(10):
         activity, folds = pool_conditions(cohort, n_folds=18, random_state=seed)
         at = activity["position"].values
         for trained in POSITIONS:
@@ -234,7 +237,7 @@ def test_objects_generalise_over_positions(sites):
                 train, test = (folds == TRAIN) & (at == trained), (folds == TEST) & (at == tested)
                 sides = folds.copy(data=np.where(train, TRAIN, np.where(test, TEST, 0)).astype(np.int8))
                 found.append(cross_validate(activity, "object", CORRELATION, sides).attrs["score_mean"])
-    assert_allclose(np.reshape(found, (5, 3, 3)).mean(axis=0), published, atol=TOLERANCE)
+    assert_allclose(np.reshape(found, (10, 3, 3)).mean(axis=0), published, atol=TOLERANCE)
 
 
 # ---- Iurilli & Datta 2017: odors in piriform cortex and cortical amygdala of awake mice ----
@@ -254,13 +257,13 @@ def iurilli(data_folder, name):
 def test_the_neuron_curve_of_piriform_cortex(data_folder):
     """15 odors, 10, 25, 50, 100 and 199 units: 0.22, 0.38, 0.54, 0.72, 0.92 measured with scikit-learn alone.
 
-    Subsets spread by 0.13 to 0.18 below 100 units, so the mean of 16 draws has a standard error of about 0.04 and the
-    reference, of unknown draws, no less: 0.12 is two errors of the difference. All units leave matching alone: 0.03.
+    Subsets spread by 0.13 to 0.18 below 100 units, so the mean of 12 draws has a standard error of about 0.045 and
+    the reference, of unknown draws, no less: 0.12 is two errors of the difference. All units leave matching: 0.03.
     """
     estimator = make_pipeline(SquareRoot(), Flatten(), make_decoder("lda"))
     curve = pooled_curve(
         partial(neuron_dropping, n_units=(10, 25, 50, 100, 199)), iurilli(data_folder, "aPCx_15"), "odor", estimator,
-        n_folds=10, n_repeats=16, random_state=0,
+        n_folds=10, n_repeats=12, random_state=0,
     )  # fmt: skip
     assert_allclose(curve["score"].values[:4], [0.22, 0.38, 0.54, 0.72], atol=0.12)
     assert_allclose(curve["score"].values[4], 0.92, atol=0.03)
@@ -300,7 +303,8 @@ def test_units_selected_before_the_split_read_odors_out_of_shuffled_labels(data_
 @pytest.mark.slow
 def test_odors_keep_their_direction_over_dilutions(data_folder):
     """Cortical amygdala, 3 odors at 5 dilutions, units of 13 sessions: each odor against the others decodes in
-    conditions never seen, far beyond clouds in random places; dilutions split across their order do not."""
+    conditions never seen, far beyond clouds in random places; dilutions split across their order do not.
+    """
     cohort = {
         name: label_conditions(activity.copy(data=np.sqrt(activity.values)), ("odor", "concentration"))
         for name, activity in iurilli(data_folder, "plCoA_CS").items()
@@ -309,9 +313,7 @@ def test_odors_keep_their_direction_over_dilutions(data_folder):
     lda = make_decoder("lda", shrinkage=0.3)
     sides = column_dichotomies(activity, "odor")
     measure = partial(cross_condition_generalisation, estimator=lda, sides=sides)
-    result = with_geometry_null(
-        measure(activity), activity, measure, scheme="units", n_permutations=19, random_state=0
-    )
+    result = with_geometry_null(measure(activity), activity, measure, scheme="units", n_permutations=19, random_state=0)
     assert np.all(result["score"] > 0.75)
     assert np.all(result["p_familywise"] == 0.05)
     dilution = cross_condition_generalisation(activity, lda, column_dichotomies(activity, "concentration"))
@@ -324,9 +326,10 @@ def test_odors_keep_their_direction_over_dilutions(data_folder):
 
 
 def test_information_of_place_cells_is_the_authors_to_rounding(data_folder):
-    """89 significant cells: naive Skaggs information 1.9293 bit per spike and naive mutual information 0.02753 bit, each
+    """89 significant cells: naive Skaggs information 1.9293 bit per spike, naive mutual information 0.02753 bit, each
     cell as its authors' code has it. The bias that Panzeri and Treves remove leaves 0.0219, between the two corrected
-    values that the authors publish (0.0198 scaled shuffles, 0.0232 extrapolation)."""
+    values that the authors publish (0.0198 scaled shuffles, 0.0232 extrapolation).
+    """
     folder = data_folder("ziv_hippocampus_7mice/real/Sample data")
     activity = scipy.io.loadmat(folder / "spike_train.mat")["spike_train"]
     place = scipy.io.loadmat(folder / "stimulus_trace.mat")["stimulus_trace"].ravel()

@@ -63,7 +63,10 @@ def build(name: str, table: dict[str, str], *, what: str, **parameters: Any) -> 
     ConfigError : a parameter that it does not have, with the nearest ones
     """
     factory = resolve(name, table, what=what)
-    valid = inspect.signature(factory).parameters
+    try:
+        valid = inspect.signature(factory).parameters
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what} {name!r} is not a class or function that makes one: {error}.") from error
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in valid.values())
     for parameter in parameters:
         if parameter not in valid and not takes_any:

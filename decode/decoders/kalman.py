@@ -73,7 +73,7 @@ class KalmanFilter(OverTime):
         x, z = states[known], X[known] - self.unit_mean_
         H = np.linalg.lstsq(x, z, rcond=None)[0]
         Q, _ = ledoit_wolf(z - x @ H, assume_centered=True)
-        if not np.trace(Q) > 0:
+        if not np.trace(Q) > 1e-12 * np.sum(z.var(axis=0)):  # the rest is rounding
             raise SchemaError("KalmanFilter: the activity is a function of the target without rest. See the input.")
         self.transition_, self.transition_noise_ = A.T, rest.T @ rest / len(rest)
         self.observation_, self.observation_noise_ = H.T, Q

@@ -1,5 +1,6 @@
 """The demo: a lab, a report, a table, and next steps that are real commands; again in the same folder; interrupted."""
 
+import functools
 import json
 import os
 import shlex
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import typer.main
@@ -21,86 +23,89 @@ from mitral.datasets.store import Store
 COMMAND = [sys.executable, "-P", "-c", "from mitral.apps.cli import main; main()", "demo", "--json", "--folder"]
 
 
-@pytest.fixture
-def small(monkeypatch, tmp_path):
-    """A function that runs the demo on mice of few units; the same folder each time unless told."""
-    size = {"n_units": (6, 8), "concentrations": (0.1,)}
-    monkeypatch.setattr(demo, "simulate_olfactory_lab", lambda **seed: simulate_olfactory_lab(**seed, **size))
-
-    def run(folder="our demo", progress=lambda *step: None, say=lambda text: None):
-        return run_demo(tmp_path / folder, threads=1, progress=progress, say=say)
-
-    return run
+SMALL = {"n_units": (6, 8), "concentrations": (0.1,)}
 
 
-def test_the_demo_leaves_a_store_and_a_report(small, tmp_path):
-    """Five mice, five results and a study in a sound store; one report that holds them."""
-    value, _, _ = small()
-    store = Store(tmp_path / "our demo" / "lab")
+@pytest.fixture(scope="module")
+def small():
+    """A function that runs the demo in a folder on mice of few units."""
+
+    def run(folder, progress=lambda *step: None, say=lambda text: None):
+        return run_demo(folder, threads=1, progress=progress, say=say)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "simulate_olfactory_lab", functools.partial(simulate_olfactory_lab, **SMALL))
+        yield run
+
+
+@pytest.fixture(scope="module")
+def made(small, tmp_path_factory):
+    """A demo in a folder that has notes already: folder, JSON value, table, lines, steps of progress, what was said."""
+    folder = tmp_path_factory.mktemp("demo") / "our demo"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("keep")
+    steps, said = [], []
+    value, tables, lines = small(folder, progress=lambda *step: steps.append(step), say=said.append)
+    return SimpleNamespace(folder=folder, value=value, tables=tables, lines=lines, steps=steps, said=said)
+
+
+def test_the_demo_leaves_a_store_and_a_report(made):
+    """Five mice, five results and a study in a sound store; one report that holds them; other files stay."""
+    store = Store(made.folder / "lab")
     assert store.sessions()["session"].tolist() == [f"mouse-{number}" for number in range(1, 6)]
     assert store.results()["kind"].tolist() == ["decoding"] * 5 + ["study"]
     assert store.verify() == []
-    report = (tmp_path / "our demo" / "report.html").read_text(encoding="utf-8")
+    report = (made.folder / "report.html").read_text(encoding="utf-8")
     assert "odor identity in five mice" in report and "mouse-5" in report
-    assert store.result(value["name"]).attrs["score_mean"] == value["score_mean"]
+    assert store.result(made.value["name"]).attrs["score_mean"] == made.value["score_mean"]
+    assert (made.folder / "notes.txt").read_text() == "keep"
 
 
-def test_the_demo_prints_a_row_for_each_mouse(small):
+def test_the_demo_prints_a_row_for_each_mouse(made):
     """The table has what the JSON value has."""
-    value, tables, lines = small()
-    ((title, rows),) = tables.items()
+    ((title, rows),) = made.tables.items()
     assert title == "odor identity in five mice: balanced accuracy of odor"
     assert [row["population"] for row in rows] == [f"mouse-{number}" for number in range(1, 6)]
-    assert [row["score"] for row in rows] == [f"{row['score']:.3f}" for row in value["populations"]]
+    assert [row["score"] for row in rows] == [f"{row['score']:.3f}" for row in made.value["populations"]]
     assert {"interval", "chance", "p", "control", "trials", "units"} <= set(rows[0])
-    assert lines[0].startswith("Mean of 5 animals")
+    assert made.lines[0].startswith("Mean of 5 animals")
 
 
-def test_the_next_steps_are_real_commands(small, monkeypatch, tmp_path):
-    """Each can be copied: the words are valid, and those that need nothing of the user's own run."""
-    _, _, lines = small()
-    steps = [line.strip().partition("   ")[0] for line in lines[lines.index("What to type next:") + 1 :]]
-    steps = [shlex.split(step.partition("  ")[0]) for step in steps]
-    assert [words[:2] for words in steps] == [["mitral", verb] for verb in ("app", "ls", "show", "ingest")]
-    verbs = typer.main.get_command(app).commands
-    for _, verb, *words in steps:
-        verbs[verb].make_context(verb, words)
-    for _, verb, *words in steps[1:3]:
-        monkeypatch.setattr("sys.argv", ["mitral", verb, *words])
-        app([verb, *words], standalone_mode=False)
+def test_the_next_steps_are_real_commands(made, monkeypatch, capsys):
+    """Each can be copied: the words are valid, and all but the explorer, which would not end, are run."""
+    steps = made.lines[made.lines.index("What to type next:") + 1 :]
+    commands = [shlex.split(step.strip().partition("  ")[0]) for step in steps]
+    assert [words[:2] for words in commands] == [["mitral", verb] for verb in ("app", "ls", "show", "ingest")]
+    typer.main.get_command(app).commands["app"].make_context("app", commands[0][2:])
+    for _, *words in commands[1:]:
+        monkeypatch.setattr("sys.argv", ["mitral", *words])
+        assert not app(words, standalone_mode=False)
+        assert len(capsys.readouterr().out) > 100
 
 
-def test_the_demo_runs_again_in_its_folder(small, tmp_path):
-    """Nothing is computed or saved twice; the same names and numbers come out."""
-    first, _, _ = small()
-    position = Store(tmp_path / "our demo" / "lab").position
-    again, _, _ = small()
-    assert again == first
-    assert Store(tmp_path / "our demo" / "lab").position == position == 11
-
-
-def test_the_demo_tells_what_it_does(small):
+def test_the_demo_tells_what_it_does(made):
     """A new store is said, and every step has its place in the progress."""
-    steps, said = [], []
-    small(progress=lambda *step: steps.append(step), say=said.append)
-    assert steps[0] == ("simulate five mice", 0, 1)
-    assert [what for what, _, _ in steps[1:6]] == [f"store mouse-{number}" for number in range(1, 6)]
-    assert steps[-1] == ("done", 5, 5)
-    assert len(said) == 1 and said[0].startswith("made a new store in ")
+    assert made.steps[0] == ("simulate five mice", 0, 1)
+    assert [what for what, _, _ in made.steps[1:6]] == [f"store mouse-{number}" for number in range(1, 6)]
+    assert made.steps[-1] == ("done", 5, 5)
+    assert len(made.said) == 1 and made.said[0].startswith("made a new store in ")
 
 
-def test_the_demo_does_not_touch_what_is_there(small, tmp_path):
-    """Other files of the folder stay; a folder that is a file, or a lab of somebody else's, is refused."""
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("keep")
-    small("mine")
-    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+def test_the_demo_runs_again_in_its_folder(small, made):
+    """Nothing is computed or saved twice; the same names and numbers come out."""
+    value, _, _ = small(made.folder)
+    assert value == made.value
+    assert Store(made.folder / "lab").position == 11
+
+
+def test_the_demo_takes_no_place_that_is_taken(small, made, tmp_path):
+    """A folder that is a file, or a folder ``lab`` that holds something else, is refused as it is."""
     with pytest.raises(StoreError, match="notes.txt"):
-        small("mine/notes.txt")
-    (tmp_path / "full" / "lab").mkdir(parents=True)
-    (tmp_path / "full" / "lab" / "day1.nwb").touch()
+        small(made.folder / "notes.txt")
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "day1.nwb").touch()
     with pytest.raises(StoreError, match=r"is not empty \(it holds 'day1\.nwb'\).*Nothing was changed"):
-        small("full")
+        small(tmp_path)
 
 
 @pytest.mark.slow

@@ -269,6 +269,20 @@ def test_a_pooled_result_is_that_of_the_function(shared, mice):
     assert outcome.study.attrs["n_sessions"] == 3  # the mean is over the sessions decoded alone
 
 
+@pytest.mark.parametrize("group", [None, "block"])
+def test_a_number_that_no_two_trials_share_is_decoded_too(lab, mice, group):
+    """The spikes of a trial, as a number, are read from its activity by ridge regression; nothing is left out."""
+    activity = bin_spikes(mice["mouse-1"], event="inhalation_onset", window_s=(0.0, 0.3), bin_width_s=0.3)
+    drive = np.sqrt(activity).sum(("time", "unit")).to_numpy() + np.linspace(0, 1e-6, 18)
+    session = mice["mouse-1"].assign_coords(drive=("trial", drive))
+    ridge = {"target": "drive", "decoder": "ridge", "parameters": {"alpha": 0.001}}
+    config = tiny(activity={"bin_width_s": 0.3}, decoding=ridge, validation={"group": group})
+    result = run(config, lab(session)).results["mouse-1"]
+    assert (result.attrs["metric"], result.attrs["n_trials"], result.attrs["chance"]) == ("r2", 18, 0.0)
+    assert result.attrs["score_mean"] > 0.8
+    assert not [said for said in result.attrs["warnings"] if said.startswith("Left out")]
+
+
 def test_classes_with_too_few_trials_are_left_out_and_said(lab, mice):
     """Odor c has 4 trials left, fewer than 5: it is not decoded, and the result says so."""
     session = mice["mouse-1"]

@@ -69,7 +69,13 @@ def test_more_units_decode_better_where_all_carry_signal():
     activity = recording(signal=0.6, n_units=24, n_trials=400)
     sizes = (1, 4, 16, 24)
     curve = neuron_dropping(
-        activity, "odor", make_decoder("nearest_centroid"), folds_of(activity), n_units=sizes, n_repeats=10, random_state=0
+        activity,
+        "odor",
+        make_decoder("nearest_centroid"),
+        folds_of(activity),
+        n_units=sizes,
+        n_repeats=10,
+        random_state=0,
     )
     assert_allclose(curve["score"], norm.cdf(0.6 * np.sqrt(sizes) / 2), atol=0.05)  # 400 trials: standard error 0.025
 
@@ -103,7 +109,9 @@ def test_a_continuous_target_counts_all_trials_together():
     assert curve["score"].sel(n_trials=48) > curve["score"].sel(n_trials=5)
 
 
-@pytest.mark.parametrize("curve_of", [partial(neuron_dropping, n_units=(2, 8)), partial(learning_curve, n_trials=(2, 8))])
+@pytest.mark.parametrize(
+    "curve_of", [partial(neuron_dropping, n_units=(2, 8)), partial(learning_curve, n_trials=(2, 8))]
+)
 def test_noise_stays_at_chance_at_every_size(curve_of):
     """Without signal the mean over 30 recordings is one half, within 3 standard errors and the bias of folds."""
     scores = []

@@ -1,4 +1,4 @@
-"""Dissimilarities: unbiased without signal, equal to slow references and to rsatoolbox, invariant where they must be."""
+"""Dissimilarities: unbiased without signal, equal to slow references and rsatoolbox, invariant where they must be."""
 
 import numpy as np
 import pytest
@@ -189,7 +189,7 @@ def test_comparison_does_not_depend_on_scale_or_on_the_order_of_conditions(compa
 
 
 def test_a_comparison_null_keeps_its_level():
-    """Of 100 pairs of unrelated matrices about 5 % have p up to 0.05 (within 3 standard errors); a copy has the least."""
+    """Of 100 pairs of unrelated matrices 5 % have p up to 0.05 (within 3 standard errors); a copy has the least."""
     p = [
         with_comparison_null(matrix_of(s), matrix_of(s + 500), comparison="pearson", n_permutations=99, random_state=s)
         for s in range(100)

@@ -17,9 +17,9 @@ from mitral.decode.geometry import (
     cross_condition_generalisation,
     parallelism,
     shattering,
-    with_geometry_null,
-    with_shattering_null,
 )
+from mitral.decode.geometry_nulls import with_geometry_null, with_shattering_null
+from mitral.decode.nulls import exchange_groups
 
 LDA = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3)
 CUBE = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
@@ -76,7 +76,8 @@ def test_a_simplex_is_shattered_and_generalises_nothing():
     assert_allclose(shattering(activity, LDA, folds_of(activity), sides)["score"], 1.0)
     assert_allclose(parallelism(cloud(np.eye(8), noise=0.0), sides)["score"], 0.0, atol=1e-12)
     one = [
-        cross_condition_generalisation(cloud(np.eye(8), seed=seed), LDA, sides[:1]).attrs["score_mean"] for seed in range(20)
+        cross_condition_generalisation(cloud(np.eye(8), seed=seed), LDA, sides[:1]).attrs["score_mean"]
+        for seed in range(20)
     ]
     assert abs(np.mean(one) - 0.5) < 3 * np.std(one) / np.sqrt(20)
 
@@ -164,7 +165,10 @@ def test_units_in_another_order_or_basis_change_nothing():
     sides = dichotomies(activity, random_state=0)
     order = np.random.default_rng(2).permutation(12)
     rotation = np.linalg.qr(np.random.default_rng(3).normal(size=(12, 12)))[0]
-    for measure in (partial(cross_condition_generalisation, estimator=LDA, sides=sides), partial(parallelism, sides=sides)):
+    for measure in (
+        partial(cross_condition_generalisation, estimator=LDA, sides=sides),
+        partial(parallelism, sides=sides),
+    ):
         assert_allclose(measure(activity.isel(unit=order))["score"], measure(activity)["score"], atol=1e-9)
     rotated = activity.copy(data=activity.values @ rotation)
     assert_allclose(parallelism(rotated, sides)["score"], parallelism(activity, sides)["score"], atol=1e-9)
@@ -189,7 +193,10 @@ def test_an_abstract_geometry_beats_both_nulls(scheme):
     """The axes of a cube are more parallel and general than shuffled labels and than randomly placed clouds."""
     activity = cube(noise=0.2)
     sides = column_dichotomies(activity, "x")
-    for measure in (partial(cross_condition_generalisation, estimator=LDA, sides=sides), partial(parallelism, sides=sides)):
+    for measure in (
+        partial(cross_condition_generalisation, estimator=LDA, sides=sides),
+        partial(parallelism, sides=sides),
+    ):
         result = measure(activity)
         found = with_geometry_null(result, activity, measure, scheme=scheme, n_permutations=39, random_state=0)
         assert found["p_value"].values <= 0.05
@@ -230,7 +237,8 @@ def test_the_shared_null_of_shattering_is_the_honest_one():
     measure = partial(shattering, estimator=LDA, folds=folds, sides=sides)
     options = {"n_permutations": 200, "random_state": 0}
     fast = with_shattering_null(measure(activity), activity, LDA, folds, sides, **options)
-    slow = with_geometry_null(measure(activity), activity, measure, scheme="labels", **options)
+    tested_in = activity.assign_coords(tested_in=("trial", exchange_groups(activity, folds, None)))
+    slow = with_geometry_null(measure(activity), tested_in, measure, scheme="labels", within="tested_in", **options)
     assert_allclose(fast["null_score"], slow["null_score"], atol=1e-12)
     assert fast.attrs["p_value"] == slow.attrs["p_value"]
 
@@ -281,11 +289,17 @@ def test_workers_do_not_change_the_null():
 def test_a_pseudo_population_is_pooled_and_measured():
     """Odor generalises over concentrations in units of three animals; the null permutes inside each session."""
     lab = simulate_olfactory_lab(
-        random_state=0, n_animals=3, n_units=(15, 20), odors=("apple", "banana"), n_blocks=6, concentrations=(0.1, 0.3, 1.0)
+        random_state=0,
+        n_animals=3,
+        n_units=(15, 20),
+        odors=("apple", "banana"),
+        n_blocks=6,
+        concentrations=(0.1, 0.3, 1.0),
     )
     cohort = {
         name: label_conditions(
-            bin_spikes(session, event="inhalation_onset", window_s=(0.0, 0.5), bin_width_s=0.5), ("odor", "concentration")
+            bin_spikes(session, event="inhalation_onset", window_s=(0.0, 0.5), bin_width_s=0.5),
+            ("odor", "concentration"),
         )
         for name, session in lab.sessions.items()
     }
@@ -341,3 +355,6 @@ def test_nulls_that_do_not_exist_are_refused():
         with_geometry_null(xr.Dataset(), activity, measure, scheme="units", n_permutations=1, random_state=0)
     with pytest.raises(SchemaError, match="at least 1, got 0"):
         with_geometry_null(measure(activity), activity, measure, scheme="units", n_permutations=0, random_state=0)
+    measure = partial(shattering, estimator=LDA, folds=folds_of(activity), sides=column_dichotomies(activity, "x"))
+    with pytest.raises(SchemaError, match="Use with_shattering_null"):
+        with_geometry_null(measure(activity), activity, measure, scheme="labels", n_permutations=1, random_state=0)

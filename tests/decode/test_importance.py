@@ -69,12 +69,13 @@ def test_a_planted_unit_is_found_among_many():
 
 def test_the_family_of_units_is_controlled():
     """Of 60 recordings of 15 units without signal, one with any family-wise p up to 0.05 is as rare as 5 %
-    (within 3 standard errors); uncorrected p values hit in more than a fifth."""
+    (within 3 standard errors); uncorrected p values hit in more than a fifth.
+    """
     corrected, plain = [], []
     for seed in range(60):
-        activity = recording(seed, informative=(), n_units=15, n_trials=20, n_times=1)
+        activity = recording(seed, informative=(), n_units=15, n_times=1)
         found = single_unit_scores(
-            activity, "odor", make_decoder("nearest_centroid"), folds_of(activity), n_permutations=99, random_state=seed
+            activity, "odor", make_decoder("nearest_centroid"), folds_of(activity), n_permutations=39, random_state=seed
         )
         corrected.append(bool((found["p_familywise"] <= 0.05).any()))
         plain.append(bool((found["p_value"] <= 0.05).any()))
@@ -152,7 +153,9 @@ def test_twins_cost_little_alone_and_all_together():
     activity[:, :, 3] = activity[:, :, 2]
     activity = activity.assign_coords(kind=("unit", ["x", "y", "twin", "twin"]))
     alone = permutation_importance(activity, "odor", LDA, folds_of(activity), n_repeats=50, random_state=0)
-    group = permutation_importance(activity, "odor", LDA, folds_of(activity), group="kind", n_repeats=50, random_state=0)
+    group = permutation_importance(
+        activity, "odor", LDA, folds_of(activity), group="kind", n_repeats=50, random_state=0
+    )
     together = float(group["importance"].sel(unit_group="twin"))
     assert together > 0.25
     assert float(alone["importance"].values[2:].max()) < 0.6 * together

@@ -43,7 +43,8 @@ def test_an_error_falls_to_its_asymptote():
 
 def test_the_interval_covers_the_planted_asymptote():
     """Of 100 noisy curves of 20 repeats the 95 % interval holds the truth in at least 95 % less 3 standard errors
-    and 4 % for the percentile bootstrap of 20; the asymptote is then called determined."""
+    and 4 % for the percentile bootstrap of 20; the asymptote is then called determined.
+    """
     truth = planted("exponential")
     covered, determined = [], []
     for seed in range(100):

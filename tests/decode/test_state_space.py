@@ -161,7 +161,7 @@ def test_identity_refuses_other_units_bins_and_negative_counts_at_test():
         fitted.predict(X[:, :, :2])
     with pytest.raises(SchemaError, match="fitted on 4 bins a trial and got 3"):
         fitted.predict(X[:, :3])
-    with pytest.raises(SchemaError, match="takes counts, and found -1"):
+    with pytest.raises(SchemaError, match="takes counts, and found -6"):
         fitted.predict(X - 10)
 
 
