@@ -17,13 +17,17 @@ from importlib.metadata import version
 
 import numpy as np
 import xarray as xr
-from decodanda import Decodanda
 from permutation_test import ESTIMATOR, N_FOLDS, N_TRIALS, N_UNITS, make_activity
 from sklearn.base import clone
 from table import print_table, row, timed
 
 from mitral.datasets import make_folds
 from mitral.decode import cross_validate, with_null
+
+try:
+    from decodanda import Decodanda
+except ImportError:
+    raise SystemExit("this benchmark needs its peer, which no extra brings: pip install decodanda==0.8.6") from None
 
 N_SHUFFLES, SIGNAL = 100, 0.2
 

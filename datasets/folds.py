@@ -121,12 +121,13 @@ def folds_from_splitter(
     """
     labels = trial_column(activity, target)
     groups = None if group is None else trial_column(activity, group)
+    codes = np.unique(labels, return_inverse=True)[1]  # scikit-learn takes no concentrations for classes
     trial, name = activity["trial"].to_numpy(), type(splitter).__name__
     where = f"session {activity.attrs['session']!r}"
     if not hasattr(splitter, "split"):
         raise SchemaError(f"{where}: expected a scikit-learn splitter, such as KFold(5), got {name}.")
     try:
-        splits = list(splitter.split(np.zeros((len(labels), 1)), labels, groups))
+        splits = list(splitter.split(np.zeros((len(labels), 1)), codes, groups))
     except ValueError as error:
         raise SchemaError(f"{where}: {name} cannot split these {len(labels)} trials by {target!r}: {error}") from error
     if not splits:
@@ -216,10 +217,9 @@ def permute_labels(labels: np.ndarray, rng: np.random.Generator, *, within: np.n
         return rng.permutation(labels)
     if len(within) != len(labels):
         raise SchemaError(f"permute_labels: expected one group for each of {len(labels)} labels, got {len(within)}.")
-    out = labels.copy()
-    for group in np.unique(within):
-        here = np.flatnonzero(within == group)
-        out[here] = labels[rng.permutation(here)]
+    place = np.argsort(within, kind="stable")
+    out = np.empty_like(labels)
+    out[place] = labels[np.lexsort((rng.random(len(labels)), within))]
     return out
 
 

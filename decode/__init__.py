@@ -3,35 +3,92 @@
 if "." not in __name__:
     raise ImportError("import mitral.decode, not 'decode': these folders are parts of the package mitral.")
 
-from .decoders import DECODERS, make_decoder
+from .calibration import (
+    brier_score,
+    expected_calibration_error,
+    predict_probabilities,
+    reliability_curve,
+    with_probabilities,
+)
+from .conditions import column_dichotomies, dichotomies, label_conditions, pool_conditions
+from .continuous import cross_validate_continuous, cut_at
+from .curves import learning_curve, mean_curve, neuron_dropping, pooled_curve
+from .decoders import DECODERS, DECODERS_OVER_TIME, make_decoder
+from .dimensionality import participation_ratio
+from .dissimilarity import compare_dissimilarity, crossnobis, dissimilarity, noise_ceiling, with_comparison_null
+from .geometry import cross_condition_generalisation, parallelism, shattering
+from .geometry_nulls import with_geometry_null, with_shattering_null
+from .importance import permutation_importance, single_unit_scores
+from .information import mutual_information, skaggs_information, with_information
 from .intervals import hierarchical_interval, with_interval
 from .nulls import with_null
+from .online import OnlineDecoder
 from .onset import clusters, onset, onset_interval
+from .open_set import cross_validate_open_set, known_auroc
 from .over_time import cross_validate_over_time, cumulate, generalise_over_time, with_null_over_time
 from .pooled import cross_validate_pooled, with_pooled_null
 from .reduce import reduce
 from .result import check_result
+from .saturation import fit_saturation
 from .score import cross_validate
+from .select_units import SelectUnits
 from .trajectories import REDUCERS, make_reducer
 
 __all__ = [
     "DECODERS",
+    "DECODERS_OVER_TIME",
     "REDUCERS",
+    "OnlineDecoder",
+    "SelectUnits",
+    "brier_score",
     "check_result",
     "clusters",
+    "column_dichotomies",
+    "compare_dissimilarity",
+    "cross_condition_generalisation",
     "cross_validate",
+    "cross_validate_continuous",
+    "cross_validate_open_set",
     "cross_validate_over_time",
     "cross_validate_pooled",
+    "crossnobis",
     "cumulate",
+    "cut_at",
+    "dichotomies",
+    "dissimilarity",
+    "expected_calibration_error",
+    "fit_saturation",
     "generalise_over_time",
     "hierarchical_interval",
+    "known_auroc",
+    "label_conditions",
+    "learning_curve",
     "make_decoder",
     "make_reducer",
+    "mean_curve",
+    "mutual_information",
+    "neuron_dropping",
+    "noise_ceiling",
     "onset",
     "onset_interval",
+    "parallelism",
+    "participation_ratio",
+    "permutation_importance",
+    "pool_conditions",
+    "pooled_curve",
+    "predict_probabilities",
     "reduce",
+    "reliability_curve",
+    "shattering",
+    "single_unit_scores",
+    "skaggs_information",
+    "with_comparison_null",
+    "with_geometry_null",
+    "with_information",
     "with_interval",
     "with_null",
     "with_null_over_time",
     "with_pooled_null",
+    "with_probabilities",
+    "with_shattering_null",
 ]

@@ -223,7 +223,12 @@ def _frame(
     activity: xr.DataArray, target: xr.DataArray, estimator: Any, folds: xr.DataArray, result: xr.Dataset
 ) -> dict[str, Any]:
     tested = (folds.to_numpy() == TEST).any(axis=0)
-    means = {f"{name}_mean": float(result[name].mean()) for name in result if result[name].dims == ("fold",)}
+    by_fold = {str(name): result[name].to_numpy() for name in result if result[name].dims == ("fold",)}
+    means = {f"{name}_mean": float(np.nanmean(v)) for name, v in by_fold.items() if np.isfinite(v).any()}
+    undefined = [name for name, v in by_fold.items() if np.isnan(v).any()]
+    said = (
+        f"No {' and no '.join(undefined)} where target or prediction is constant in a fold; means are over the others."
+    )
     return {name: activity.attrs[name] for name in CARRIED_ATTRS if name in activity.attrs} | {
         "kind": "decoding over time",
         "population": activity.attrs.get("population", "session"),
@@ -237,6 +242,6 @@ def _frame(
         "n_animals": len(activity.attrs.get("animals", [activity.attrs["animal"]])),
         "n_sessions": len(activity.attrs.get("sessions", [activity.attrs["session"]])),
         "chance": 0.0,
-        "warnings": [],
+        "warnings": [said] if undefined else [],
         **means,
     }

@@ -211,7 +211,18 @@ def exchange_groups(activity: xr.DataArray, folds: xr.DataArray, within: str | N
     Trials that every fold treats alike, of one group of the folds and of one value of ``within``. Folds are
     stratified by the true labels; labels exchanged between folds would not be, and scores of the null would
     lie below chance (nearest centroid on noise: 0.46 where the truth reads 0.53).
+
+    Raises
+    ------
+    SchemaError : a trial that several folds test, as repeated or random folds do
     """
+    times_tested = (folds.to_numpy() == TEST).sum(axis=0)
+    if times_tested.max() > 1:
+        trial = folds["trial"].to_numpy()[times_tested.argmax()]
+        raise SchemaError(
+            f"session {activity.attrs['session']!r}: trial {trial} is tested in {times_tested.max()} folds, and a null "
+            f"by permutation needs folds that test each trial at most once. Use the folds of one repeat for the null."
+        )
     columns = [np.unique(folds.to_numpy(), axis=1, return_inverse=True)[1].ravel()]
     if "group" in folds.coords:
         columns.append(np.unique(folds["group"].to_numpy(), return_inverse=True)[1])

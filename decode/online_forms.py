@@ -42,7 +42,7 @@ def take_over(decoder: Any, n_units: int) -> tuple[dict[str, Any], np.ndarray]:
         if not isinstance(final, SUMS_OVER_BINS):
             raise SchemaError(
                 f"OnlineDecoder cannot take {type(final).__name__} over. It takes StateSpaceIdentity, "
-                f"StateSpacePosition, PoissonBayes, LDA, PooledLDA and logistic regression, which give a posterior from "
+                f"StateSpacePosition, PoissonBayes, LDA, PooledLDA and logistic regression: they give a posterior from "
                 f"each bin."
             )
         if len(chains) > 1 or not all(isinstance(step, Flatten) for step in chains[0][:-1]):

@@ -251,6 +251,7 @@ class _Scorer:
         self.kind = score
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
+        """X as the estimator takes it, y (n_samples,)."""
         self.fitted.fit(X, y)
         if self.kind == "mahalanobis":
             features = self._features(X)
@@ -263,6 +264,7 @@ class _Scorer:
         return self
 
     def scores(self, X: np.ndarray) -> np.ndarray:
+        """(n_samples,): larger is more known."""
         if self.kind == "posterior":
             return self.fitted.predict_proba(X).max(axis=1)
         difference = self._features(X)[:, None, :] - self.means

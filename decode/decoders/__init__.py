@@ -60,13 +60,16 @@ def build(name: str, table: dict[str, str], *, what: str, **parameters: Any) -> 
     Raises
     ------
     UnknownName : no such entry
-    ConfigError : a parameter that it does not have, with the nearest ones
+    ConfigError : a dotted path to something else than an estimator class; a parameter that it does not
+        have, with the nearest ones
     """
     factory = resolve(name, table, what=what)
-    try:
-        valid = inspect.signature(factory).parameters
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{what} {name!r} is not a class or function that makes one: {error}.") from error
+    if name not in table and not (inspect.isclass(factory) and hasattr(factory, "fit")):
+        raise ConfigError(
+            f"{what} {name!r}: a dotted path must lead to a class with a method fit, and this is "
+            f"{type(factory).__name__} {getattr(factory, '__name__', factory)!r}. Nothing else is called from a name."
+        )
+    valid = inspect.signature(factory).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in valid.values())
     for parameter in parameters:
         if parameter not in valid and not takes_any:

@@ -1,5 +1,7 @@
 """Decoding of numbers over time: whole trials held out, scores by formula, cutting, refusals."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -112,6 +114,17 @@ def test_absent_bins_and_unknown_targets_are_left_out(walk, name):
     assert_allclose(
         result["mean_absolute_error"].values[0], np.abs(said - target.values)[known].mean()
     )
+
+
+def test_a_fold_whose_target_is_constant_has_no_r2_and_says_so(walk):
+    """The mean is over the other folds; attributes stay JSON."""
+    activity, target, folds = walk
+    still = target.where((folds[0] == 1).values[:, None], 3.0)
+    result = cross_validate_continuous(activity, still, make_decoder("ridge"), folds)
+    assert np.isnan(result["score"].values).tolist() == [True, False, False]
+    assert_allclose(result.attrs["score_mean"], result["score"].values[1:].mean())
+    assert "No score and no correlation where target or prediction is constant" in result.attrs["warnings"][0]
+    json.dumps(result.attrs, allow_nan=False)
 
 
 def test_a_pipeline_on_three_axes_is_handed_three_axes(walk):

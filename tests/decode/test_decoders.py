@@ -118,11 +118,6 @@ def test_a_dotted_path_serves_as_a_decoder():
     assert make_decoder("sklearn.linear_model:Ridge", alpha=3.0).alpha == 3.0
 
 
-def test_a_factory_that_takes_anything_is_handed_everything():
-    """A function with keywords of its own checks them itself."""
-    assert make_decoder("unittest.mock:Mock", alpha=3.0).alpha == 3.0
-
-
 @pytest.mark.parametrize(
     ("name", "parameters", "error", "said"),
     [

@@ -3,11 +3,11 @@
 import dask.array
 import numpy as np
 import pytest
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, RepeatedStratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from mitral.datasets.errors import ConfigError, SchemaError
-from mitral.datasets.folds import make_folds
+from mitral.datasets.folds import folds_from_splitter, make_folds
 from mitral.datasets.preprocess import Flatten, GaussianSmooth
 from mitral.decode.decoders import make_decoder
 from mitral.decode.intervals import with_interval
@@ -135,8 +135,25 @@ def test_values_in_messages_are_plain(make_activity, target, said):
         cross_validate(activity, "smell", make_decoder("ridge"), folds)
 
 
-@pytest.mark.parametrize("path", ["math:pi", "builtins:dict"])
+@pytest.mark.parametrize("path", ["math:pi", "builtins:dict", "os:system", "subprocess:run"])
 def test_a_path_to_something_else_than_an_estimator_is_refused(path):
-    """TypeError and ValueError of inspect.signature."""
+    """A configuration names a decoder; no function that it happens to name is called."""
     with pytest.raises(ConfigError, match=path):
         make_decoder(path, alpha=1)
+
+
+def test_concentrations_are_decoded_as_numbers(make_activity):
+    """Stratification took floats for no classes: log concentration could not be decoded."""
+    activity = make_activity().assign_coords(level=("trial", np.tile([0.001, 0.01, 0.1, 1.0], 10)))
+    folds = make_folds(activity, target="level", n_folds=5, random_state=0)
+    assert cross_validate(activity, "level", make_decoder("ridge", alpha=1.0), folds).attrs["metric"] == "r2"
+
+
+def test_a_null_on_repeated_folds_is_refused(make_activity):
+    """Hardly any two trials are treated alike by repeated folds, so p was 0.38 for a score of 0.9."""
+    activity = make_activity()
+    splitter = RepeatedStratifiedKFold(n_splits=4, n_repeats=2, random_state=0)
+    folds = folds_from_splitter(activity, splitter, target="odor")
+    result = cross_validate(activity, "odor", CENTROID, folds)
+    with pytest.raises(SchemaError, match="is tested in 2 folds, and a null by permutation needs"):
+        with_null(result, activity, CENTROID, folds, n_permutations=3, random_state=0)

@@ -1,5 +1,7 @@
 """Open set: the rate of false alarms is the one that was set, unknown odors are found, and nothing leaks."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -119,6 +121,7 @@ def test_cross_validation_is_that_of_a_loop_over_folds(make_activity, score):
     known = np.broadcast_to(~novel, tested.shape)[tested]
     assert_allclose(result.attrs["false_alarms"], refused[known].mean())
     assert_allclose(result.attrs["detections"], refused[~known].mean())
+    json.dumps(result.attrs, allow_nan=False)
     right = result["prediction"].values[tested] == np.broadcast_to(truth, tested.shape)[tested]
     assert_allclose(result.attrs["accuracy_of_accepted"], right[known & ~refused].mean())
 
