@@ -14,6 +14,7 @@ import xarray as xr
 
 from ..datasets.errors import ConfigError, UnknownName
 from ..datasets.tables import nearest
+from .figures_over import draw_curve, draw_generalisation, draw_over_time
 from .labels import clean, spoken
 from .layout import (
     condition_means,
@@ -68,7 +69,9 @@ def save_figure(kind: str, data: Any, path: str | Path, *, width_mm: int = 85, *
 
     Parameters
     ----------
-    kind : "accuracy" (of a study or result), "confusion" (of a result), "trajectories"
+    kind : "accuracy" (of a study or result), "confusion" (of a result), "trajectories"; "over_time" (of
+        ``cross_validate_over_time`` or ``separation_over_time``), "generalisation" (of ``generalise_over_time``),
+        "curve" (over numbers of units, trials or latents). "over_time" and "curve" also take several by name
     data : what that kind shows
     path : ends in .svg or .pdf
     width_mm : 85 (one column) or 180 (two)
@@ -216,4 +219,7 @@ FIGURES: dict[str, Callable[..., None]] = {
     "accuracy": _draw_accuracy,
     "confusion": _draw_confusion,
     "trajectories": _draw_trajectories,
+    "over_time": draw_over_time,
+    "generalisation": draw_generalisation,
+    "curve": draw_curve,
 }

@@ -32,7 +32,9 @@ from .result import check_result
 from .saturation import fit_saturation
 from .score import cross_validate
 from .select_units import SelectUnits
+from .separation import separation_over_time
 from .trajectories import REDUCERS, make_reducer
+from .trajectory_measures import mean_trajectories, speed, tangling, variability_ellipses
 
 __all__ = [
     "DECODERS",
@@ -66,6 +68,7 @@ __all__ = [
     "make_decoder",
     "make_reducer",
     "mean_curve",
+    "mean_trajectories",
     "mutual_information",
     "neuron_dropping",
     "noise_ceiling",
@@ -79,9 +82,13 @@ __all__ = [
     "predict_probabilities",
     "reduce",
     "reliability_curve",
+    "separation_over_time",
     "shattering",
     "single_unit_scores",
     "skaggs_information",
+    "speed",
+    "tangling",
+    "variability_ellipses",
     "with_comparison_null",
     "with_geometry_null",
     "with_information",
