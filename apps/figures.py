@@ -14,7 +14,7 @@ import xarray as xr
 
 from ..datasets.errors import ConfigError, UnknownName
 from ..datasets.tables import nearest
-from .figures_over import draw_curve, draw_generalisation, draw_over_time
+from .figures_over import LINES, draw_curve, draw_generalisation, draw_over_time
 from .labels import clean, spoken
 from .layout import (
     condition_means,
@@ -60,8 +60,6 @@ SETTINGS: dict[str, Any] = {
 }
 MARKERS = {"circle": "o", "square": "s", "diamond": "D", "cross": "P", "x": "X", "circle-open": "o", "square-open": "s",
            "diamond-open": "D"}  # fmt: skip
-LINES: dict[str, Any] = {"solid": "-", "dash": "--", "dot": ":", "longdash": (0, (8, 2)), "dashdot": "-.",
-                         "longdashdot": (0, (8, 2, 1, 2))}  # fmt: skip
 
 
 def save_figure(kind: str, data: Any, path: str | Path, *, width_mm: int = 85, **options: Any) -> Path:

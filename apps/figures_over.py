@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MM_PER_INCH = 25.4
 LEVEL = 0.05
+LINES: dict[str, Any] = {"solid": "-", "dash": "--", "dot": ":", "longdash": (0, (8, 2)), "dashdot": "-.",
+                         "longdashdot": (0, (8, 2, 1, 2))}  # fmt: skip
 SIZES = {"n_units": "units", "n_trials": "training trials", "n_latents": "latents"}
 
 
@@ -36,7 +38,8 @@ def draw_over_time(figure: "Figure", data: Any, width_mm: int) -> None:
         axes.fill_between(time, first["null_low"], first["null_high"], color=GREY, alpha=0.28, linewidth=0, label=label)
     for position, (name, result) in enumerate(results.items()):
         look = style(position)
-        axes.plot(result["time"], result["score"], color=look.color, label=clean(name, limit=24))
+        axes.plot(result["time"], result["score"], color=look.color, linestyle=LINES[look.dash],
+                  label=clean(name, limit=24))  # fmt: skip
     if np.isfinite(chance := float(first.attrs.get("chance", np.nan))):
         axes.axhline(chance, color=GREY, linestyle=":", label="chance")
     if time[0] < 0 < time[-1]:

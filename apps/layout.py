@@ -96,7 +96,7 @@ def moments(trajectory: xr.DataArray) -> dict[str, int]:
     """
     time = trajectory["time"].to_numpy()
     nearest = int(np.argmin(np.abs(time)))
-    marked = {f"start ({time[0]:.3g} s)": 0}
+    marked = {f"start ({time[0]:.3g} {trajectory['time'].attrs.get('units', 's')})": 0}
     if nearest > 0 and abs(time[nearest]) <= trajectory.attrs.get("bin_width_s", 0.0) / 2 + 1e-9:
         marked[spoken(trajectory.attrs.get("event", "event"))] = nearest
     return marked
