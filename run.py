@@ -52,7 +52,9 @@ def main(arguments):
     command = [str(VENV / "bin" / "mitral"), verb]
     if verb == "test":
         os.chdir(ROOT)
-        command = [str(PYTHON), "-P", "-m", "pytest"]  # -P: the folders of the root are no modules
+        workers = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+        command = [str(PYTHON), "-P", "-m", "pytest", *workers]  # -P: the folders of the root are no modules
+        environment.setdefault("OMP_NUM_THREADS", "1")  # a worker a core, and one thread in each
     sys.stdout.flush()
     os.execve(command[0], command + rest, environment)  # exit codes and signals are now the command's own
 
