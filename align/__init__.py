@@ -2,3 +2,32 @@
 
 if "." not in __name__:
     raise ImportError("import mitral.align, not 'align': these folders are parts of the package mitral.")
+
+from .anchors import plan_anchors
+from .base import ALIGNERS, Aligner, make_aligner
+from .cohort import align, shared_means
+from .new_odors import new_odors
+from .procrustes import procrustes_by_value
+from .quality import alignment_quality, shape_distances
+from .reduced import ReducedAligner
+from .shapes import angular_distance, procrustes_distance
+from .transfer import known_odors
+from .transfer_result import sweep
+
+__all__ = [
+    "ALIGNERS",
+    "Aligner",
+    "ReducedAligner",
+    "align",
+    "alignment_quality",
+    "angular_distance",
+    "known_odors",
+    "make_aligner",
+    "new_odors",
+    "plan_anchors",
+    "procrustes_by_value",
+    "procrustes_distance",
+    "shape_distances",
+    "shared_means",
+    "sweep",
+]

@@ -6,6 +6,7 @@
     [decoding]    target, decoder, populations
     [validation]  folds, repeats, permutations, seed
     [trajectory]  reducer for looking
+    [transfer]    aligner: decoding in each animal from the others' data
 
 Every number has its unit in its name. An unknown key is an error that names the nearest valid one.
 """
@@ -98,6 +99,17 @@ class Trajectory(Section):
     smooth_sd_s: float = Field(default=0.03, ge=0, le=LONGEST_S, allow_inf_nan=False)
 
 
+class Transfer(Section):
+    """Decoding in each animal from the others' data; not done without an aligner."""
+
+    aligner: str | None = None
+    parameters: Parameters = Field(default_factory=dict)  # of the aligner
+    k: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(default=(1, 2, 5, 10), min_length=1)  # trials a class
+    n_test: int | None = Field(default=None, ge=1)  # test trials of each class; None takes half of the fewest
+    n_anchors: int | None = Field(default=None, ge=1)  # classes to align on for new odors; None asks about none
+    n_repeats: int = Field(default=5, ge=1, le=10_000)  # random splits
+
+
 class Config(Section):
     """A whole run."""
 
@@ -107,6 +119,7 @@ class Config(Section):
     decoding: Decoding = Decoding()
     validation: Validation = Validation()
     trajectory: Trajectory = Trajectory()
+    transfer: Transfer = Transfer()
 
     @model_validator(mode="after")
     def _windows_hold_bins(self) -> "Config":

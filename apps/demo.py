@@ -18,6 +18,7 @@ DEMO: dict[str, Any] = {
     "activity": {"event": "inhalation_onset", "window_s": [0.0, 0.3], "bin_width_s": 0.1},
     "decoding": {"target": "odor", "decoder": "pooled_lda", "control_window_s": [-0.3, 0.0]},
     "validation": {"n_folds": 5, "group": "block", "n_permutations": 200},
+    "transfer": {"aligner": "srm", "parameters": {"n_latents": 5}, "n_anchors": 5, "n_repeats": 3},
 }
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import InvalidParameterError
 from threadpoolctl import threadpool_limits
 
@@ -32,6 +33,7 @@ from ..decode.reduce import reduce
 from ..decode.result import content_key, stamp
 from ..decode.score import cross_validate
 from ..decode.trajectories import make_reducer
+from .across import check_transfer, transfer_tasks
 from .config import Config
 from .cut import cut_cohort, cut_window, has_classes, listed, whole_trials
 from .messages import Progress
@@ -50,12 +52,14 @@ class Run:
     results : population -> result
     trajectories : session id -> trajectory
     names : population -> name of its result in the store; the study's stands in its attrs
+    transfers : "known" and "new" -> result across animals, where the configuration has an aligner
     """
 
     study: xr.Dataset
     results: dict[str, xr.Dataset]
     trajectories: dict[str, xr.DataArray]
     names: dict[str, str]
+    transfers: dict[str, xr.Dataset]
 
 
 def run(
@@ -83,6 +87,7 @@ def run(
     """
     tell = progress or (lambda what, done, total: None)
     _check_methods(config)
+    check_transfer(config)
     pools, said = _pools(store, select_sessions(store, config.data.sessions), config)
     results: dict[str, xr.Dataset] = {}
     trajectories: dict[str, xr.DataArray] = {}
@@ -99,6 +104,8 @@ def run(
                 kept = "; what was done before it is kept" if done else ""
                 error.add_note(f"Stopped at {population}{kept}.")
                 raise
+        selected = list(dict.fromkeys(name for members in pools.values() for name in members))
+        transfers = _transfers(selected, config, store, tell, map)
         tell("done", len(pools), len(pools))
         inputs = {name: store.record("session", name)["object"] for name in trajectories}
         key = content_key(config.resolved(), inputs)
@@ -107,7 +114,7 @@ def run(
         if study is None:
             study = _study(config, results, names).assign_attrs(name=name, title=config.name, left_out=said)
             study = _save(store, study, name, key, config, inputs)
-    return Run(study, results, trajectories, names)
+    return Run(study, results, trajectories, names, transfers)
 
 
 def select_sessions(store: Store, patterns: tuple[str, ...]) -> list[str]:
@@ -210,6 +217,27 @@ def _decode(population: str, sessions: Mapping[str, xr.Dataset], config: Config,
     )
 
 
+def _transfers(
+    selected: list[str], config: Config, store: Store, progress: Progress, map: Callable
+) -> dict[str, xr.Dataset]:
+    """Results across animals by task, each from the store if it has been computed before."""
+    tasks = transfer_tasks(config)
+    if not tasks:
+        return {}
+    inputs = {name: store.record("session", name)["object"] for name in selected}
+    cohort: dict[str, xr.DataArray] = {}
+    done = {}
+    for task, compute in tasks.items():
+        key, name = _key(inputs, config, f"across animals {task}", leave_out=("data", "trajectory"))
+        found = _found(store, name)
+        if found is None:
+            if not cohort:
+                cohort, _ = cut_cohort({each: store.session(each) for each in selected}, config)
+            found = _save(store, compute(cohort, progress, map), name, key, config, inputs)
+        done[task] = found
+    return done
+
+
 def _scored(cohort: Mapping[str, xr.DataArray], estimator: Any, config: Config, map: Callable) -> xr.Dataset:
     """Cross-validated decoding of one session, or of several as a pseudo-population."""
     checks, decoding = config.validation, config.decoding
@@ -258,13 +286,21 @@ def _trajectory(session: xr.Dataset, config: Config) -> xr.DataArray:
     if settings.smooth_sd_s > 0:
         steps.append(GaussianSmooth(sd_bins=settings.smooth_sd_s / settings.bin_width_s))
     n_latents = min(settings.n_latents, activity.sizes["unit"])
-    steps.append(make_reducer(settings.reducer, **{"n_latents": n_latents} | settings.parameters))
-    return reduce(activity, make_pipeline(*steps))
+    reducer = make_reducer(settings.reducer, **{"n_latents": n_latents} | settings.parameters)
+    is_supervised = bool(get_tags(reducer).target_tags.required)
+    target = config.decoding.target if is_supervised else None
+    return reduce(activity, make_pipeline(*steps, reducer), target=target)
 
 
-def _key(inputs: Mapping[str, str], config: Config, population: str) -> tuple[str, str]:
-    """Content key and name of a population's result. The trajectory section does not matter to it."""
-    what = {name: value for name, value in config.resolved().items() if name not in ("data", "trajectory")}
+def _key(
+    inputs: Mapping[str, str],
+    config: Config,
+    population: str,
+    *,
+    leave_out: tuple[str, ...] = ("data", "trajectory", "transfer"),
+) -> tuple[str, str]:
+    """Content key and name of a population's result, from the sections of the configuration that matter to it."""
+    what = {name: value for name, value in config.resolved().items() if name not in leave_out}
     key = content_key(what | {"population": population, "min_trials": config.data.min_trials}, inputs)
     return key, f"{_slug(config.name)}-{_slug(population)}-{key[:10]}"
 

@@ -19,6 +19,7 @@ from .labels import clean, for_html, spoken
 from .layout import condition_means, counts_and_share, mean_row, moments
 from .palette import BLACK, INK, MOST_CLASSES
 from .publish import publish
+from .report_across import across_section
 from .report_made import how_it_was_made, next_steps
 from .report_page import html_table, page
 from .summary import counted, decoded, finding, fitted_on, meaning, number, table
@@ -33,6 +34,7 @@ def write_report(
     trajectories: Mapping[str, xr.DataArray],
     *,
     provenance: Mapping[str, Any],
+    transfers: Mapping[str, xr.Dataset] | None = None,
 ) -> Path:
     """Write the report of a run and publish it in one step.
 
@@ -43,6 +45,7 @@ def write_report(
     results : population -> decoding result
     trajectories : session -> trajectory; may be empty
     provenance : plain values that say how it was made: ``config``, ``inputs``, ``packages``, ``store`` ...
+    transfers : "known" and "new" -> results across animals; may be absent
 
     Returns
     -------
@@ -71,6 +74,7 @@ def write_report(
         "<main>",
         _accuracy_section(study, rows, results, provenance),
         _warnings(results),
+        across_section(transfers or {}),
         _confusion_section(matrices, ids),
         _trajectory_section(shown, colors, ids, n_given=len(trajectories)),
         _meaning_section(study, results),
@@ -81,6 +85,7 @@ def write_report(
     ]
     figures = {"accuracy": charts.accuracy(study)}
     figures |= {f"confusion:{ids[name]}": charts.confusion(result) for name, result in matrices.items()}
+    figures |= {f"transfer:{name}": charts.transfer(result) for name, result in (transfers or {}).items()}
     figures |= {f"trajectory:{ids[name]}": charts.trajectories(shown[name], color=str(colors[name])) for name in shown}
     drawn = {
         "charts": {name: _chart(figure) for name, figure in figures.items()},

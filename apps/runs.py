@@ -12,6 +12,7 @@ import xarray as xr
 
 from ..datasets.errors import StoreError
 from ..datasets.store import Store
+from .across import transfer_lines, transfer_values
 from .config import read_config
 from .messages import Progress
 from .pipeline import Run, run
@@ -45,7 +46,9 @@ def run_file(
 def write_run_report(path: Path, outcome: Run, store_path: Path) -> None:
     """The HTML report of a run on the store at ``store_path``."""
     known = provenance(outcome.study) | {"store": str(store_path)}
-    write_report(path, outcome.study, outcome.results, outcome.trajectories, provenance=known)
+    write_report(
+        path, outcome.study, outcome.results, outcome.trajectories, provenance=known, transfers=outcome.transfers
+    )
 
 
 def describe_run(outcome: Run, report: Path, store_path: Path) -> tuple[dict[str, Any], Tables, list[str]]:
@@ -58,7 +61,9 @@ def describe_run(outcome: Run, report: Path, store_path: Path) -> tuple[dict[str
     value["populations"] = [row | {"result": outcome.names[row["population"]]} for row in rows]
     value["warnings"] = warnings_of(outcome.results)
     title = f"{attrs['title']}: {attrs['metric'].replace('_', ' ')} of {attrs['target']}"
-    lines = [*run_lines(study, outcome.results), f"Report: {report}"]
+    if outcome.transfers:
+        value["across_animals"] = transfer_values(outcome.transfers)
+    lines = [*run_lines(study, outcome.results), *transfer_lines(outcome.transfers), f"Report: {report}"]
     return value, {title: [score_row(row) for row in rows]}, lines
 
 

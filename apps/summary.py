@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from ..datasets.errors import SchemaError
+from ..decode.metrics import SMALLER_IS_BETTER
 from .labels import clean, spoken
 
 ABOVE_CHANCE_P = 0.05  # what the words "is decoded" mean
@@ -39,8 +40,21 @@ METRICS = {
     "1 is perfect; 0 is no better than always saying the mean; it can be negative.",
     "mean_absolute_error": "How far predictions for test trials lie from the truth, on average, in the target's unit. "
     "0 is perfect; smaller is better.",
+    "rank_correlation": "How well predictions for test trials keep the order of the truth (Spearman). 1 is the same "
+    "order, 0 none, -1 the reverse; the unit does not matter.",
+    "mean_class_error": "How many steps of an ordered scale predictions for test trials are off, on average over the "
+    "classes. 0 is perfect; smaller is better.",
+    "auroc": "How often a test trial of a class gets a higher probability for it than a trial of another class, "
+    "averaged over the classes. 1 is always, 0.5 is chance.",
+    "log_loss": "How surprising the true classes of test trials are to the decoder's probabilities, in nats. "
+    "0 is certain and right; smaller is better; confident mistakes cost most.",
+    "brier_score": "The squared distance between the decoder's probabilities and the truth. 0 is certain and right; "
+    "smaller is better.",
+} | {
+    f"top_{k}_accuracy": f"The share of test trials whose true class is among the {k} that the decoder finds most "
+    f"probable. 1 is always."
+    for k in (2, 3, 5)
 }
-SMALLER_IS_BETTER = ("mean_absolute_error",)
 
 
 def table(study: xr.Dataset) -> pd.DataFrame:
@@ -166,9 +180,17 @@ def fitted_on(trajectory: xr.DataArray) -> str:
     if "in_fit" not in trajectory.coords:
         return "On which trials these axes were fitted is not recorded: for looking; not scored."
     fitted = int(trajectory["in_fit"].sum())
+    beware = _supervised(trajectory) if "target" in trajectory.attrs and fitted else ""
     if fitted == n:
-        return f"These axes were fitted on all {n} trials: for looking; not scored."
-    return f"These axes were fitted on {fitted} of {n} trials; the other {n - fitted} were only projected onto them."
+        return f"These axes were fitted on all {n} trials: for looking; not scored.{beware}"
+    others = f"the other {n - fitted} were only projected onto them"
+    return f"These axes were fitted on {fitted} of {n} trials; {others}.{beware}"
+
+
+def _supervised(trajectory: xr.DataArray) -> str:
+    seen = trajectory.attrs["target"]
+    names = clean(" and ".join([seen] if isinstance(seen, str) else map(str, seen)), limit=60)
+    return f" They were fitted to {names}, which moves its values apart even where the activity knows nothing of it."
 
 
 def number(value: Any, *, digits: int | None = None) -> str:

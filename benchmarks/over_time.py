@@ -13,6 +13,7 @@ import xarray as xr
 from mne.decoding import GeneralizingEstimator, SlidingEstimator
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.pipeline import make_pipeline
 from table import print_table, row, timed
 from threadpoolctl import threadpool_limits
 
@@ -49,6 +50,16 @@ def accuracy_by_peer(meta: type, estimator: object, activity: xr.DataArray, fold
     return np.concatenate(right).mean(axis=0)
 
 
+def scores_by_peer(estimator: object, activity: xr.DataArray, folds: xr.DataArray) -> np.ndarray:
+    """Accuracy over all test trials for each pair of bins, by MNE's score, which weighs the folds' trials."""
+    X, y = activity.to_numpy().transpose(0, 2, 1), activity["odor"].to_numpy()
+    total = np.zeros((N_BINS, N_BINS))
+    for side in folds.to_numpy():
+        fitted = GeneralizingEstimator(clone(estimator), n_jobs=1, verbose=False).fit(X[side == 1], y[side == 1])
+        total += fitted.score(X[side == 2], y[side == 2]) * np.sum(side == 2)
+    return total / np.sum(folds.to_numpy() == 2)
+
+
 def main() -> None:
     """Measure and print."""
     activity = make_activity()
@@ -66,26 +77,30 @@ def main() -> None:
         their_general_s, their_general = timed(
             lambda: accuracy_by_peer(GeneralizingEstimator, lda, activity, folds), repeats=1
         )
+        their_scoring_s, their_scores = timed(lambda: scores_by_peer(make_pipeline(lda), activity, folds), repeats=1)
         null_s, _ = timed(
-            lambda: with_null_over_time(
-                sliding, activity, lda, folds, n_permutations=N_PERMUTATIONS, random_state=0
-            ),
+            lambda: with_null_over_time(sliding, activity, lda, folds, n_permutations=N_PERMUTATIONS, random_state=0),
             repeats=2,
         )
     gap = np.abs(sliding["score"].to_numpy() - their_sliding).max()
-    wide_gap = np.abs(general["score"].to_numpy() - their_general).max()
+    wide_gap, scored_gap = (
+        np.abs(general["score"].to_numpy() - theirs).max() for theirs in (their_general, their_scores)
+    )
     print_table(
         [
             row(f"sliding, {job}", f"{peer} SlidingEstimator", sliding_s, their_sliding_s,
                 same_answer=f"largest difference {gap:.2g}", held_to="10 x"),
-            row(f"time generalisation, {job}", f"{peer} GeneralizingEstimator, predict", general_s, their_general_s,
-                same_answer=f"largest difference {wide_gap:.2g}", held_to="10 x its fastest path"),
+            row(f"time generalisation, {job}", f"{peer} GeneralizingEstimator, batched predict", general_s,
+                their_general_s, same_answer=f"largest difference {wide_gap:.2g}", held_to="10 x"),
+            row(f"time generalisation, {job}", f"{peer} GeneralizingEstimator, scoring pair by pair", general_s,
+                their_scoring_s, same_answer=f"largest difference {scored_gap:.2g}", held_to="100 x"),
             row(f"sliding with {N_PERMUTATIONS} permutations, {job}", f"{peer}, one unpermuted run",
                 null_s, their_sliding_s, same_answer="by test", held_to="0.2 x (five times its cost)"),
         ],
         notes=[
-            "MNE's scoring path of GeneralizingEstimator, one score for every pair of bins, is slower still; "
-            "the row above is its batched prediction."
+            "MNE's fastest path is one batched prediction of every decoder for all test bins. MNE 1.13 scores a bare "
+            "classifier in that way too; a pipeline, here of the same LDA alone, it scores pair by pair. Both are "
+            "timed in full, with the same folds."
         ],
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .errors import SchemaError
+from .errors import LeakageError, SchemaError
 from .schema import check_activity
 from .tables import nearest
 
@@ -156,8 +156,9 @@ def check_folds(folds: xr.DataArray, activity: xr.DataArray) -> xr.DataArray:
 
     Raises
     ------
-    SchemaError : other trials than the activity's, no folds, other values than 0, 1, 2, an empty side, or
-        a group on both sides
+    SchemaError : other trials than the activity's, a trial twice, no folds, other values than 0, 1, 2, an empty side,
+        a group on both sides, or groups that are not the activity's column of that name
+    LeakageError : pseudo-trials that were matched for other folds, whose trials may be on both sides
     """
     where = f"folds for session {activity.attrs.get('session', '?')!r}"
     if not isinstance(folds, xr.DataArray) or folds.dims != ("fold", "trial"):
@@ -169,6 +170,8 @@ def check_folds(folds: xr.DataArray, activity: xr.DataArray) -> xr.DataArray:
             f"{where}: the folds are of {len(mine)} trials, the activity has {len(theirs)}, and their ids differ. "
             f"Make the folds from this very activity."
         )
+    if len(np.unique(mine)) < len(mine):
+        raise SchemaError(f"{where}: a trial id is there twice, so one trial may be on both sides. Name each once.")
     values = folds.to_numpy()
     if not len(values):
         raise SchemaError(f"{where}: there are no folds. Make them with make_folds(...).")
@@ -187,7 +190,31 @@ def check_folds(folds: xr.DataArray, activity: xr.DataArray) -> xr.DataArray:
                     f"{where}: group {str(shared[0])!r} is on both sides of fold {fold}. Use a splitter that keeps "
                     f"groups whole, such as GroupKFold."
                 )
+    _check_groups(folds, activity, where)
+    _check_pseudo_trials(values, activity, where)
     return folds
+
+
+def _check_groups(folds: xr.DataArray, activity: xr.DataArray, where: str) -> None:
+    """Refuse groups that have moved away from the activity's column since the folds were made."""
+    column = folds["group"].attrs.get("column") if "group" in folds.coords else None
+    if column in activity.coords and not np.array_equal(folds["group"].to_numpy(), activity[column].to_numpy()):
+        raise SchemaError(
+            f"{where}: the groups of the folds are not the {column!r} of the activity any more. Make the folds anew."
+        )
+
+
+def _check_pseudo_trials(sides: np.ndarray, activity: xr.DataArray, where: str) -> None:
+    """Refuse to split pseudo-trials anew: those of two folds may share trials of a session."""
+    if "fold_of_trial" not in activity.coords or activity.attrs.get("population") != "pseudo-population":
+        return
+    made_for = activity["fold_of_trial"].to_numpy()
+    for fold, side in enumerate(sides):
+        if len(np.unique(made_for[side != UNUSED])) > 1:
+            raise LeakageError(
+                f"{where}: fold {fold} uses pseudo-trials that were matched for different folds, so one trial of a "
+                f"session may be on both sides. Use the folds that pseudo_population(...) gave with the activity."
+            )
 
 
 def permute_labels(labels: np.ndarray, rng: np.random.Generator, *, within: np.ndarray | None = None) -> np.ndarray:

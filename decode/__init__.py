@@ -3,6 +3,7 @@
 if "." not in __name__:
     raise ImportError("import mitral.decode, not 'decode': these folders are parts of the package mitral.")
 
+from .across_conditions import generalise_across, hold_out_folds
 from .calibration import (
     brier_score,
     expected_calibration_error,
@@ -10,6 +11,8 @@ from .calibration import (
     reliability_curve,
     with_probabilities,
 )
+from .components import gather_components, label_background, label_fraction, parse_components
+from .concentration import label_error, log_concentration
 from .conditions import column_dichotomies, dichotomies, label_conditions, pool_conditions
 from .continuous import cross_validate_continuous, cut_at
 from .curves import learning_curve, mean_curve, neuron_dropping, pooled_curve
@@ -21,6 +24,7 @@ from .geometry_nulls import with_geometry_null, with_shattering_null
 from .importance import permutation_importance, single_unit_scores
 from .information import mutual_information, skaggs_information, with_information
 from .intervals import hierarchical_interval, with_interval
+from .mixtures import decode_components, mixture_folds
 from .nulls import with_null
 from .online import OnlineDecoder
 from .onset import clusters, onset, onset_interval
@@ -56,25 +60,35 @@ __all__ = [
     "crossnobis",
     "cumulate",
     "cut_at",
+    "decode_components",
     "dichotomies",
     "dissimilarity",
     "expected_calibration_error",
     "fit_saturation",
+    "gather_components",
+    "generalise_across",
     "generalise_over_time",
     "hierarchical_interval",
+    "hold_out_folds",
     "known_auroc",
+    "label_background",
     "label_conditions",
+    "label_error",
+    "label_fraction",
     "learning_curve",
+    "log_concentration",
     "make_decoder",
     "make_reducer",
     "mean_curve",
     "mean_trajectories",
+    "mixture_folds",
     "mutual_information",
     "neuron_dropping",
     "noise_ceiling",
     "onset",
     "onset_interval",
     "parallelism",
+    "parse_components",
     "participation_ratio",
     "permutation_importance",
     "pool_conditions",

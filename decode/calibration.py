@@ -15,10 +15,16 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from ..datasets.errors import SchemaError
-from ..datasets.folds import TEST, TRAIN, check_folds
-from .score import Map, check_training_classes, encode_target, features_for
+from ..datasets.folds import TEST, TRAIN
+from . import metrics
+from .prepare import last_step_name, prepare
+from .score import Map, class_probabilities, fold_scores, pooled_score
 
 CALIBRATIONS = ("temperature", "sigmoid", "isotonic")
+OF_THE_OLD_SCORE = (
+    *("p_value", "p_smallest", "null_low", "null_high", "null_scheme", "n_permutations"),
+    *("score_low", "score_high", "interval_level", "interval_over"),
+)
 INNER_FOLDS = 5
 
 
@@ -64,20 +70,15 @@ def predict_probabilities(
     >>> bool(np.allclose(probability.sum("label").max("fold"), 1))
     True
     """
-    check_folds(folds, activity)
-    activity = activity.compute()
     _check(estimator, calibration)
-    truth, found = encode_target(activity, target, for_classes=True)
-    labels = np.asarray(found)
-    check_training_classes(activity, truth, folds)
-    features = features_for(activity, estimator, folds)
-    sides = folds.to_numpy()
+    problem = prepare(activity, target, estimator, folds)
     groups = folds["group"].to_numpy() if "group" in folds.coords else None
-    out = np.full((*sides.shape, len(labels)), np.nan)
-    once = partial(_fold, features, truth, groups, len(labels), estimator, calibration, random_state)
-    for row, side, values in zip(out, sides, map(once, sides), strict=True):
+    out = np.full((*problem.sides.shape, problem.n_labels), np.nan)
+    settings = (problem.n_labels, estimator, calibration, random_state)
+    once = partial(_fold, problem.features, problem.truth, groups, *settings)
+    for row, side, values in zip(out, problem.sides, map(once, problem.sides), strict=True):
         row[side == TEST] = values
-    coords = {"fold": folds["fold"], "trial": activity["trial"], "label": labels}
+    coords = {"fold": folds["fold"], "trial": activity["trial"], "label": np.asarray(problem.labels)}
     return xr.DataArray(out, dims=("fold", "trial", "label"), coords=coords, name="probability")
 
 
@@ -101,18 +102,17 @@ def with_probabilities(
     Returns
     -------
     result with ``probability`` and attrs ``calibration``, ``brier_score``, ``brier_score_of_shares`` (that of the
-    classes' shares for every trial) and ``expected_calibration_error``
+    classes' shares for every trial) and ``expected_calibration_error``. Where the metric is one of probabilities, its
+    score is that of the new ones, and a null or interval of the old ones is left out
     """
     probability = predict_probabilities(
         activity, result.attrs["target"], estimator, folds, calibration=calibration, random_state=random_state, map=map
     )
-    result = result.assign(probability=probability)
-    p, truth = tested_probabilities(result)
-    share = np.bincount(truth, minlength=p.shape[1]) / len(truth)
+    result = _rescored(result.assign(probability=probability), folds.to_numpy() == TEST)
     return result.assign_attrs(
         calibration=calibration or "none",
         brier_score=brier_score(result),
-        brier_score_of_shares=float(1 - np.sum(share**2)),
+        brier_score_of_shares=metrics.chance("brier_score", tested_probabilities(result)[1]),
         expected_calibration_error=expected_calibration_error(result),
     )
 
@@ -141,7 +141,7 @@ def brier_score(result: xr.Dataset) -> float:
     result : with ``probability`` and ``target``
     """
     p, truth = tested_probabilities(result)
-    return float(np.mean(np.sum((p - np.eye(p.shape[1])[truth]) ** 2, axis=1)))
+    return metrics.brier_score(truth, p)
 
 
 def expected_calibration_error(result: xr.Dataset, *, n_bins: int = 10) -> float:
@@ -191,7 +191,7 @@ def reliability_curve(result: xr.Dataset, *, n_bins: int = 10) -> xr.Dataset:
 
 
 def _check(estimator: Any, calibration: str | None) -> None:
-    name = type(estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator).__name__
+    name = last_step_name(estimator)
     if not is_classifier(estimator):
         raise SchemaError(f"probabilities are of classes, and {name} predicts numbers. Use a classifier.")
     if calibration is None:
@@ -204,6 +204,18 @@ def _check(estimator: Any, calibration: str | None) -> None:
         raise SchemaError(f"calibration is None or one of {', '.join(CALIBRATIONS)}, got {calibration!r}.")
     elif not hasattr(estimator, "predict_proba") and not hasattr(estimator, "decision_function"):
         raise SchemaError(f"{name} gives neither probabilities nor decision values, so there is nothing to calibrate.")
+
+
+def _rescored(result: xr.Dataset, tested: np.ndarray) -> xr.Dataset:
+    """The result with the score of its probabilities, if its metric is one of probabilities."""
+    if not metrics.needs_probabilities(result.attrs["metric"]):
+        return result
+    score_of = metrics.metric_function(result.attrs["metric"], for_classes=True)
+    truth, p = result["target"].to_numpy(), result["probability"].to_numpy()
+    kept = {name: value for name, value in result.attrs.items() if name not in OF_THE_OLD_SCORE}
+    result = result.drop_vars("null_score", errors="ignore").drop_attrs(deep=False)
+    result["score"] = ("fold", fold_scores(score_of, truth, p, tested))
+    return result.assign_attrs(kept | {"score_mean": pooled_score(score_of, truth, p, tested)})
 
 
 def _fold(
@@ -221,10 +233,7 @@ def _fold(
     if calibration is not None:
         inner = inner_splits(truth[train], None if groups is None else groups[train], random_state)
         chosen = CalibratedClassifierCV(chosen, method=calibration, cv=inner, ensemble=False)
-    fitted = chosen.fit(features[train], truth[train])
-    out = np.zeros((int(test.sum()), n_labels))
-    out[:, fitted.classes_.astype(int)] = fitted.predict_proba(features[test])
-    return out
+    return class_probabilities(chosen.fit(features[train], truth[train]), features[test], n_labels)
 
 
 def inner_splits(

@@ -63,16 +63,16 @@ def cross_validate_continuous(
     check_activity(activity.rename(latent="unit") if "latent" in activity.dims else activity)
     check_folds(folds, activity)
     activity, target = activity.compute(), target.compute() if isinstance(target, xr.DataArray) else target
-    truth = _checked_target(activity, target)
+    truth = checked_target(activity, target)
     sides = folds.to_numpy()
-    _refuse_leak(activity, sides)
+    refuse_leak(activity, sides)
     values = activity.to_numpy()
-    once = partial(_predict_fold, values, truth, estimator, takes_three_axes(estimator))
+    once = partial(predict_fold, values, truth, estimator, takes_three_axes(estimator))
     prediction = np.full((len(sides), *truth.shape), np.nan)
     for row, side, predicted in zip(prediction, sides, map(once, sides), strict=True):
         row[side == TEST] = predicted
     pairs = zip(sides, prediction, strict=True)
-    scores = [_scores(truth[side == TEST], row[side == TEST], fold) for fold, (side, row) in enumerate(pairs)]
+    scores = [fold_scores(truth[side == TEST], row[side == TEST], fold) for fold, (side, row) in enumerate(pairs)]
     columns = {name: ("fold", [score[name] for score in scores]) for name in scores[0]}
     result = xr.Dataset(
         columns | {"prediction": (("fold", *target.dims), prediction), "target": (target.dims, truth)},
@@ -110,7 +110,7 @@ def cut_at(activity: xr.DataArray, target: xr.DataArray, starts: Sequence[int]) 
     [[0.0, 1.0, 2.0], [3.0, 4.0, nan]]
     """
     check_activity(activity)
-    truth = _checked_target(activity, target)
+    truth = checked_target(activity, target)
     where = f"session {activity.attrs['session']!r}"
     n_times = activity.sizes["time"]
     first = np.asarray(starts)
@@ -142,7 +142,13 @@ def cut_at(activity: xr.DataArray, target: xr.DataArray, starts: Sequence[int]) 
     return cut, cut_target.rename(target.name)
 
 
-def _checked_target(activity: xr.DataArray, target: xr.DataArray) -> np.ndarray:
+def checked_target(activity: xr.DataArray, target: xr.DataArray) -> np.ndarray:
+    """The target's numbers (n_trials, n_times[, n_outputs]), float64.
+
+    Raises
+    ------
+    SchemaError : a target of other trials or bins, words, a constant
+    """
     where = f"session {activity.attrs.get('session', '?')!r}"
     expected = activity.dims[:2]
     if not isinstance(target, xr.DataArray) or target.dims not in (expected, (*expected, "output")):
@@ -167,7 +173,13 @@ def _checked_target(activity: xr.DataArray, target: xr.DataArray) -> np.ndarray:
     return truth
 
 
-def _refuse_leak(activity: xr.DataArray, sides: np.ndarray) -> None:
+def refuse_leak(activity: xr.DataArray, sides: np.ndarray) -> None:
+    """Refuse to score a trajectory on trials that it was fitted on.
+
+    Raises
+    ------
+    LeakageError : ``in_fit`` marks a test trial
+    """
     if "in_fit" not in activity.coords:
         return
     leaked = activity["in_fit"].to_numpy() & (sides == TEST).any(axis=0)
@@ -178,9 +190,10 @@ def _refuse_leak(activity: xr.DataArray, sides: np.ndarray) -> None:
         )
 
 
-def _predict_fold(
+def predict_fold(
     values: np.ndarray, truth: np.ndarray, estimator: Any, three_axes: bool, side: np.ndarray
 ) -> np.ndarray:
+    """Predictions (n_test, n_times[, n_outputs]) of one fold's test trials, NaN where activity is absent."""
     train, test = side == TRAIN, side == TEST
     if three_axes:
         return clone(estimator).fit(values[train], truth[train]).predict(values[test])
@@ -192,7 +205,7 @@ def _predict_fold(
     return out
 
 
-def _scores(truth: np.ndarray, prediction: np.ndarray, fold: int) -> dict[str, float]:
+def fold_scores(truth: np.ndarray, prediction: np.ndarray, fold: int) -> dict[str, float]:
     """Scores of one fold's test trials (n_test, n_times[, n_outputs])."""
     truth, prediction = (values.reshape(*truth.shape[:2], -1) for values in (truth, prediction))
     known = np.isfinite(truth).all(axis=2) & np.isfinite(prediction).all(axis=2)

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from sklearn.base import is_classifier
 
 from ..datasets.errors import SchemaError
-from ..datasets.folds import TEST, TRAIN, UNUSED, check_folds
-from . import metrics
+from ..datasets.folds import TEST, TRAIN, UNUSED
 from .conditions import split_and_pool
-from .score import Map, encode_target, features_for, frame_of, pooled_score, predict_folds, takes_three_axes
+from .prepare import prepare, takes_three_axes
+from .score import Map, frame_of, held_out, pooled_score
 
 LEVEL = 0.95
 SIZES = ("n_units", "n_trials")
@@ -76,10 +75,10 @@ def neuron_dropping(
     >>> bool(curve["score"][1] > curve["score"][0])
     True
     """
-    problem = _Problem(activity, target, estimator, folds, metric)
+    subsets = _Subsets(activity, target, estimator, folds, metric)
     sizes = _sizes("n_units", n_units, most=activity.shape[2], of=f"the {activity.shape[2]} units")
-    once = partial(_drop_units, problem, sizes)
-    return _curve(problem, "n_units", sizes, once, n_repeats, random_state, map, "random draws of units")
+    once = partial(_drop_units, subsets, sizes)
+    return _curve(subsets, "n_units", sizes, once, n_repeats, random_state, map, "random draws of units")
 
 
 def learning_curve(
@@ -112,13 +111,13 @@ def learning_curve(
     SchemaError : a number of trials that some class lacks in some fold, or that the estimator cannot be fitted on;
         as ``neuron_dropping`` otherwise
     """
-    problem = _Problem(activity, target, estimator, folds, metric)
+    subsets = _Subsets(activity, target, estimator, folds, metric)
     sizes = _sizes(
-        "n_trials", n_trials, most=problem.most_trials(), of="training trials of the smallest class and fold"
+        "n_trials", n_trials, most=subsets.most_trials(), of="training trials of the smallest class and fold"
     )
-    once = partial(_drop_trials, problem, sizes)
-    curve = _curve(problem, "n_trials", sizes, once, n_repeats, random_state, map, "random draws of training trials")
-    return curve.assign_attrs(n_trials_of="each class" if problem.for_classes else "all trials together")
+    once = partial(_drop_trials, subsets, sizes)
+    curve = _curve(subsets, "n_trials", sizes, once, n_repeats, random_state, map, "random draws of training trials")
+    return curve.assign_attrs(n_trials_of="each class" if subsets.problem.for_classes else "all trials together")
 
 
 def pooled_curve(
@@ -229,60 +228,58 @@ def size_dim(curve: xr.Dataset) -> str:
     return next(name for name in SIZES if name in curve.dims)
 
 
-class _Problem:
-    """The arrays of one decoding problem, checked once."""
+class _Subsets:
+    """A decoding problem that is solved on some units and some training trials."""
 
     def __init__(
         self, activity: xr.DataArray, target: str, estimator: Any, folds: xr.DataArray, metric: str | None
     ) -> None:
-        check_folds(folds, activity)
-        activity = activity.compute()
-        self.for_classes = is_classifier(estimator)
-        self.metric = metric or ("balanced_accuracy" if self.for_classes else "r2")
-        self.score_of = metrics.metric_function(self.metric, for_classes=self.for_classes)
-        self.truth, self.labels = encode_target(activity, target, for_classes=self.for_classes)
-        features_for(activity, estimator, folds)  # refuses NaN and leaks
-        self.values, self.sides, self.estimator = activity.to_numpy(), folds.to_numpy(), estimator
-        self.attrs = frame_of(activity, target, estimator, folds, self.metric, self.truth, self.for_classes)
+        problem = prepare(activity, target, estimator, folds, metric=metric)
+        self.estimator, self.problem = estimator, problem
+        self.values, self.three_axes = problem.activity.to_numpy(), takes_three_axes(estimator)
+        given = (problem.activity, target, estimator, folds, problem.metric, problem.truth, problem.for_classes)
+        self.attrs = frame_of(*given)
 
     def score(self, units: np.ndarray | slice, sides: np.ndarray) -> float:
         """Of some units, trained on the trials that ``sides`` leave."""
-        values = self.values[:, :, units]
-        features = values if takes_three_axes(self.estimator) else values.reshape(len(values), -1)
-        predicted = predict_folds(features, self.truth, self.estimator, sides)
-        return pooled_score(self.score_of, self.truth, predicted, sides == TEST)
+        values, problem = self.values[:, :, units], self.problem
+        features = values if self.three_axes else values.reshape(len(values), -1)
+        output = held_out(features, problem.truth, self.estimator, sides, problem.metric)
+        return pooled_score(problem.score_of, problem.truth, output, sides == TEST)
 
     def classes(self) -> np.ndarray:
         """Groups (n_trials,) from which equal numbers of trials are drawn."""
-        return self.truth if self.for_classes else np.zeros(len(self.truth), int)
+        return self.problem.truth if self.problem.for_classes else np.zeros(len(self.problem.truth), int)
 
     def most_trials(self) -> int:
         """Trials of the smallest class in the smallest training set."""
         classes = self.classes()
-        return min(int(np.sum((side == TRAIN) & (classes == k))) for side in self.sides for k in np.unique(classes))
+        return min(
+            int(np.sum((side == TRAIN) & (classes == k))) for side in self.problem.sides for k in np.unique(classes)
+        )
 
 
-def _drop_units(problem: _Problem, sizes: list[int], seed: np.random.SeedSequence) -> list[float]:
-    order = np.random.default_rng(seed).permutation(problem.values.shape[2])
-    return [problem.score(np.sort(order[:size]), problem.sides) for size in sizes]
+def _drop_units(subsets: _Subsets, sizes: list[int], seed: np.random.SeedSequence) -> list[float]:
+    order = np.random.default_rng(seed).permutation(subsets.values.shape[2])
+    return [subsets.score(np.sort(order[:size]), subsets.problem.sides) for size in sizes]
 
 
-def _drop_trials(problem: _Problem, sizes: list[int], seed: np.random.SeedSequence) -> list[float]:
-    rng, classes = np.random.default_rng(seed), problem.classes()
-    rank = np.zeros(problem.sides.shape, int)  # of each training trial in a random order of its fold and class
-    for row, side in zip(rank, problem.sides, strict=True):
+def _drop_trials(subsets: _Subsets, sizes: list[int], seed: np.random.SeedSequence) -> list[float]:
+    rng, classes = np.random.default_rng(seed), subsets.classes()
+    rank = np.zeros(subsets.problem.sides.shape, int)  # of each training trial in a random order of its fold and class
+    for row, side in zip(rank, subsets.problem.sides, strict=True):
         for k in np.unique(classes):
             members = rng.permutation(np.flatnonzero((side == TRAIN) & (classes == k)))
             row[members] = np.arange(len(members))
-    is_train = problem.sides == TRAIN
+    is_train = subsets.problem.sides == TRAIN
     scores = []
     for size in sizes:
-        sides = np.where(is_train & (rank >= size), UNUSED, problem.sides).astype(np.int8)
+        sides = np.where(is_train & (rank >= size), UNUSED, subsets.problem.sides).astype(np.int8)
         try:
-            scores.append(problem.score(slice(None), sides))
+            scores.append(subsets.score(slice(None), sides))
         except ValueError as error:
             raise SchemaError(
-                f"{problem.attrs['estimator']} cannot be fitted on n_trials {size}: {error} Leave that number out."
+                f"{subsets.attrs['estimator']} cannot be fitted on n_trials {size}: {error} Leave that number out."
             ) from error
     return scores
 
@@ -302,7 +299,7 @@ def _pooled_once(
 
 
 def _curve(
-    problem: _Problem,
+    subsets: _Subsets,
     dim: str,
     sizes: list[int],
     once: Callable[[np.random.SeedSequence], list[float]],
@@ -313,7 +310,7 @@ def _curve(
 ) -> xr.Dataset:
     scores = np.array(list(map(once, _seeds(n_repeats, random_state)))).T
     name = "neuron dropping" if dim == "n_units" else "learning"
-    attrs = problem.attrs | {"kind": "curve", "curve": name, "n_repeats": n_repeats, "random_state": random_state}
+    attrs = subsets.attrs | {"kind": "curve", "curve": name, "n_repeats": n_repeats, "random_state": random_state}
     curve = xr.Dataset(coords={dim: sizes}, attrs=attrs | {"interval_level": LEVEL, "interval_over": over})
     return _with_scores(curve, scores, "repeat")
 

@@ -143,6 +143,8 @@ def _resampler(result: xr.Dataset) -> tuple[Callable[[np.random.Generator], floa
     for_classes = "label" in result.coords
     score_of = metrics.metric_function(result.attrs["metric"], for_classes=for_classes)
     prediction, truth = result["prediction"].to_numpy(), result["target"].to_numpy()
+    by_probability = metrics.needs_probabilities(result.attrs["metric"])
+    scored = result["probability"].to_numpy() if by_probability else prediction
     tested = prediction >= 0 if for_classes else np.isfinite(prediction)
     trials = np.flatnonzero(tested.any(axis=0))
     grouped_by = truth if for_classes else np.zeros(len(truth), int)
@@ -157,6 +159,6 @@ def _resampler(result: xr.Dataset) -> tuple[Callable[[np.random.Generator], floa
         else:
             chosen = np.concatenate([members[rng.integers(0, len(members), len(members))] for members in sets])
         fold, position = np.nonzero(tested[:, chosen])
-        return score_of(truth[chosen[position]], prediction[fold, chosen[position]])
+        return score_of(truth[chosen[position]], scored[fold, chosen[position]])
 
     return resample, len(sets) if is_grouped else 0

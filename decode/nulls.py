@@ -1,15 +1,14 @@
-"""Chance from a null: labels of whole trials permuted, the whole chain rerun.
+"""Chance from a null: labels drawn as they could have been, the whole chain rerun on them.
 
-Labels are exchanged between trials that the folds treat alike, and within groups where the folds keep
+By default labels are exchanged between trials that the folds treat alike, and within groups where the folds keep
 groups whole, so that a permuted data set is as likely as the true one, and as well stratified, if the
-target does not matter (Ojala & Garriga 2010).
-p = (b + 1) / (m + 1) with b of m permutations at least as good (Phipson & Smyth 2010).
-Where the estimator has a closed form, all permutations share one factorisation per fold.
+target does not matter (Ojala & Garriga 2010). Other schemes stand in ``null_schemes.py``.
+p = (b + 1) / (m + 1) with b of m labelings at least as good (Phipson & Smyth 2010).
+Where the estimator has a closed form, all labelings share one factorisation per fold.
 """
 
 from collections.abc import Callable
 from functools import partial
-from math import exp, lgamma
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,40 @@ import xarray as xr
 from sklearn.base import is_classifier
 
 from ..datasets.errors import SchemaError
-from ..datasets.folds import TEST, check_folds, permute_labels, trial_column
+from ..datasets.folds import TEST, TRAIN, check_folds
 from . import metrics
-from .closed_form import predict_labelings, solver_for
+from .closed_form import predict_labelings, predict_values, solver_for, value_solver_for
+from .exchange import (
+    FEWEST_ARRANGEMENTS,
+    arrangements,
+    come_in_runs,
+    exchange_groups,
+    exchange_words,
+    permutations,
+    streams,
+)
+from .null_schemes import Drawn, ExchangeTrials, Scheme
 from .result import check_result
-from .score import Map, encode_target, features_for, pooled_score, predict_folds
+from .score import Map, encode_target, features_for, held_out, pooled_score
 
-FEWEST_ARRANGEMENTS = 20  # below this no p of 0.05 exists, whatever the score
+__all__ = [
+    "FEWEST_ARRANGEMENTS",
+    "arrangements",
+    "attach_null",
+    "attach_null_over_time",
+    "draw_null",
+    "exchange_groups",
+    "exchange_words",
+    "null_scores",
+    "permutations",
+    "with_null",
+]
+VALUES_AT_ONCE = 20_000_000  # predictions of numbers held at once: 160 MB
+IN_RUNS = (
+    "No p value: labels come in runs, so trials cannot be exchanged: slow drift would pass for the target. Use another "
+    "scheme: ExchangeBlocks where labels were set by block, PseudoSession, or within=... groups that labels do not "
+    "run through."
+)
 
 
 def with_null(
@@ -35,72 +61,89 @@ def with_null(
     n_permutations: int,
     random_state: int,
     within: str | None = None,
+    scheme: Scheme | None = None,
     map: Map = map,
 ) -> xr.Dataset:
-    """The result with the scores that permuted labels reach, and a p value.
+    """The result with the scores that labels of the null reach, and a p value.
 
     Parameters
     ----------
     result : of ``cross_validate`` on the same activity, estimator and folds
-    n_permutations : number of label permutations; each reruns every fold
-    random_state : seed; permutation i has a stream of its own, whatever the number of workers
+    n_permutations : number of labelings; each reruns every fold. Fewer where the scheme has not so many
+    random_state : seed; labeling i has a stream of its own, whatever the number of workers
     within : trial column inside whose groups labels are exchanged, beside the folds and their groups
-    map : as the builtin; called once over the permutations
+    scheme : ``ExchangeBlocks``, ``CircularShift`` or ``PseudoSession``; None exchanges trials
+    map : as the builtin; called once over the labelings where there is no closed form
 
     Returns
     -------
-    result with ``null_score (permutation)`` and attrs ``p_value``, ``p_smallest``, ``null_low`` and
-    ``null_high`` (the middle 95 % of the null). No ``p_value`` where fewer than 20 arrangements of
-    the labels exist; ``warnings`` say so
+    result with ``null_score (permutation)`` and attrs ``p_value``, ``p_smallest``, ``null_scheme`` (words),
+    ``null_low`` and ``null_high`` (the middle 95 % of the null). No ``p_value``, and ``warnings`` say why, where
+    fewer than 20 arrangements of the labels exist, or where trials are exchanged whose labels come in runs
 
     Raises
     ------
-    SchemaError : not a result, other folds, fewer than one permutation
+    SchemaError : not a result, other folds, fewer than one permutation, ``within`` beside another scheme, a scheme
+        that these folds or trials do not allow
     """
     check_result(result)
     check_folds(folds, activity)
     _check_same_folds(result, folds)
+    scheme = chosen_scheme(within, scheme)
     activity = activity.compute()
-    target, metric = result.attrs["target"], result.attrs["metric"]
     for_classes = is_classifier(estimator)
-    truth, _ = encode_target(activity, target, for_classes=for_classes)
-    groups = exchange_groups(activity, folds, within)
+    truth, labels = encode_target(activity, result.attrs["target"], for_classes=for_classes)
+    drawn = scheme.draw(
+        truth, activity, folds, labels=labels, n_permutations=n_permutations, random_state=random_state
+    )
+    drawn = that_can_be_trained(drawn, folds.to_numpy(), activity)
     features = features_for(activity, estimator, folds)
-    score_of = metrics.metric_function(metric, for_classes=for_classes)
-    if for_classes and solver_for(estimator) is not None:
-        labels = permutations(truth, n_permutations, random_state, within=groups)
-        predicted = predict_labelings(features, labels, int(truth.max()) + 1, estimator, folds.to_numpy())
-        fold, trial = np.nonzero(folds.to_numpy() == TEST)
-        null = metrics.scores_of_labelings(metric, labels[:, trial], predicted[:, fold, trial])
-    else:
-        once = partial(_permuted_score, features, truth, groups, estimator, folds.to_numpy(), score_of)
-        null = draw_null(once, n_permutations, random_state, map=map)
-    scheme = "labels of whole trials permuted " + exchange_words(folds, within)
-    return attach_null(result, null, arrangements(truth, groups), scheme=scheme)
+    null = null_scores(features, drawn.labels, estimator, folds.to_numpy(), result.attrs["metric"], map=map)
+    out = attach_null(result, null, drawn.n_arrangements, scheme=drawn.words)
+    return without_p_of_runs(out, truth, activity, folds, scheme).assign_attrs(null_random_state=random_state)
 
 
-def _check_same_folds(result: xr.Dataset, folds: xr.DataArray) -> None:
-    """Refuse folds that test other trials than the result's."""
-    prediction = result["prediction"].to_numpy()
-    tested = prediction >= 0 if "label" in result.coords else np.isfinite(prediction)
-    if tested.shape != folds.shape or not np.array_equal(tested, folds.to_numpy() == TEST):
-        raise SchemaError(
-            f"session {result.attrs.get('session', '?')!r}: these folds test other trials than those of the result "
-            f"({folds.sizes['fold']} folds, the result has {result.sizes['fold']}). Pass the folds it was made with."
-        )
-
-
-def permutations(
-    truth: np.ndarray, n_permutations: int, random_state: int, *, within: np.ndarray | None
-) -> np.ndarray:
-    """Permuted labels (n_permutations, n_trials), one random stream each.
+def chosen_scheme(within: str | None, scheme: Scheme | None) -> Scheme:
+    """The scheme; trials exchanged ``within`` groups if there is none.
 
     Raises
     ------
-    SchemaError : fewer than one permutation
+    SchemaError : both are given
     """
-    seeds = _streams(n_permutations, random_state)
-    return np.array([permute_labels(truth, np.random.default_rng(seed), within=within) for seed in seeds])
+    if scheme is not None and within is not None:
+        raise SchemaError(
+            f"within={within!r} says where trials are exchanged, and {type(scheme).__name__} exchanges other things. "
+            f"Give one of them."
+        )
+    return ExchangeTrials(within) if scheme is None else scheme
+
+
+def null_scores(
+    features: np.ndarray, labels: np.ndarray, estimator: Any, sides: np.ndarray, metric: str, *, map: Map = map
+) -> np.ndarray:
+    """Scores (n_labelings,) of the whole chain on each labeling, by closed form where there is one.
+
+    Parameters
+    ----------
+    features : (n_trials, ...) as the estimator takes them
+    labels : (n_labelings, n_trials) class positions (int) or values (float)
+    sides : (n_folds, n_trials) of 0 unused, 1 train, 2 test
+    metric : name in ``METRICS``
+    """
+    for_classes = is_classifier(estimator)
+    score_of = metrics.metric_function(metric, for_classes=for_classes)
+    fold, trial = np.nonzero(sides == TEST)
+    if for_classes and solver_for(estimator) is not None and not metrics.needs_probabilities(metric):
+        predicted = predict_labelings(features, labels, int(labels.max()) + 1, estimator, sides)
+        return metrics.scores_of_labelings(metric, labels[:, trial], predicted[:, fold, trial])
+    if not for_classes and value_solver_for(estimator) is not None:
+        step, out = max(1, VALUES_AT_ONCE // sides.size), []
+        for start in range(0, len(labels), step):
+            some = labels[start : start + step]
+            predicted = predict_values(features, some, estimator, sides)[:, fold, trial]
+            out += [score_of(truth[trial], said) for truth, said in zip(some, predicted, strict=True)]
+        return np.array(out)
+    return np.array(list(map(partial(_score_once, features, estimator, sides, metric, score_of), labels)))
 
 
 def draw_null(
@@ -112,7 +155,7 @@ def draw_null(
     ------
     SchemaError : fewer than one permutation
     """
-    return np.array(list(map(score_once, _streams(n_permutations, random_state))))
+    return np.array(list(map(score_once, streams(n_permutations, random_state))))
 
 
 def attach_null(
@@ -184,76 +227,56 @@ def _too_few(n_arrangements: float) -> str:
     return f"No p value: the labels can be arranged in {n_arrangements:.0f} ways only, too few for any test."
 
 
-def arrangements(truth: np.ndarray, groups: np.ndarray | None) -> float:
-    """Number of different orders of the labels when they are exchanged within groups.
-
-    The product over groups of multinomial coefficients; infinity above 1e300.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> round(arrangements(np.array([0, 0, 1, 1]), None))
-    6
-    >>> round(arrangements(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])))
-    1
-    """
-    log = 0.0
-    for group in [None] if groups is None else np.unique(groups):
-        here = truth if groups is None else truth[groups == group]
-        counts = np.unique(here, return_counts=True)[1]
-        log += lgamma(len(here) + 1) - sum(lgamma(count + 1) for count in counts)
-    return exp(log) if log < 690 else float("inf")
+def _check_same_folds(result: xr.Dataset, folds: xr.DataArray) -> None:
+    """Refuse folds that test other trials than the result's."""
+    prediction = result["prediction"].to_numpy()
+    tested = prediction >= 0 if "label" in result.coords else np.isfinite(prediction)
+    if tested.shape != folds.shape or not np.array_equal(tested, folds.to_numpy() == TEST):
+        raise SchemaError(
+            f"session {result.attrs.get('session', '?')!r}: these folds test other trials than those of the result "
+            f"({folds.sizes['fold']} folds, the result has {result.sizes['fold']}). Pass the folds it was made with."
+        )
 
 
-def exchange_groups(activity: xr.DataArray, folds: xr.DataArray, within: str | None) -> np.ndarray:
-    """Groups (n_trials,) inside which labels are exchangeable.
+def without_p_of_runs(
+    result: xr.Dataset, truth: np.ndarray, activity: xr.DataArray, folds: xr.DataArray, scheme: Scheme
+) -> xr.Dataset:
+    """The result without its p values, and with a warning, if trials were exchanged whose labels come in runs."""
+    has_order = activity.attrs.get("population") != "pseudo-population"
+    has_p = "p_value" in result.attrs or "p_value" in result
+    if not isinstance(scheme, ExchangeTrials) or not has_p or not has_order:
+        return result
+    if come_in_runs(truth, exchange_groups(activity, folds, scheme.within)):
+        result = result.drop_vars(("p_value", "p_familywise"), errors="ignore")
+        kept = {name: value for name, value in result.attrs.items() if name != "p_value"}
+        result.attrs = kept | {"warnings": [*result.attrs["warnings"], IN_RUNS]}
+    return result
 
-    Trials that every fold treats alike, of one group of the folds and of one value of ``within``. Folds are
-    stratified by the true labels; labels exchanged between folds would not be, and scores of the null would
-    lie below chance (nearest centroid on noise: 0.46 where the truth reads 0.53).
+
+def that_can_be_trained(drawn: Drawn, sides: np.ndarray, activity: xr.DataArray) -> Drawn:
+    """Labelings that leave every fold two classes or values to train on, as the true one does; words say how many not.
+
+    The true labeling is one of those that can be trained, so a null of these alone is exact too.
 
     Raises
     ------
-    SchemaError : a trial that several folds test, as repeated or random folds do
+    SchemaError : none can
     """
-    times_tested = (folds.to_numpy() == TEST).sum(axis=0)
-    if times_tested.max() > 1:
-        trial = folds["trial"].to_numpy()[times_tested.argmax()]
+    can = np.ones(len(drawn.labels), bool)
+    for side in sides:
+        trained = drawn.labels[:, side == TRAIN]
+        can &= np.ptp(trained, axis=1) > 0
+    if not can.any():
         raise SchemaError(
-            f"session {activity.attrs['session']!r}: trial {trial} is tested in {times_tested.max()} folds, and a null "
-            f"by permutation needs folds that test each trial at most once. Use the folds of one repeat for the null."
+            f"session {activity.attrs['session']!r}: every labeling of this null leaves a fold with one class to train "
+            f"on. Use more blocks in the folds, blocked_folds(..., n_blocks=...), or another scheme."
         )
-    columns = [np.unique(folds.to_numpy(), axis=1, return_inverse=True)[1].ravel()]
-    if "group" in folds.coords:
-        columns.append(np.unique(folds["group"].to_numpy(), return_inverse=True)[1])
-    if within is not None:
-        columns.append(np.unique(trial_column(activity, within), return_inverse=True)[1])
-    return np.unique(np.stack(columns), axis=1, return_inverse=True)[1].ravel()
+    words = "" if can.all() else f"; {int(np.sum(~can))} that leave a fold with one class to train on left out"
+    return drawn._replace(labels=drawn.labels[can], words=drawn.words + words)
 
 
-def exchange_words(folds: xr.DataArray, within: str | None) -> str:
-    """The groups of ``exchange_groups`` in words."""
-    names = [str(folds["group"].attrs.get("column", "group"))] if "group" in folds.coords else []
-    names += [within] if within is not None and within not in names else []
-    names += [] if "group" in folds.coords else ["each fold"]
-    return f"within {' and '.join(names)}"
-
-
-def _streams(n_permutations: int, random_state: int) -> list[np.random.SeedSequence]:
-    if n_permutations < 1:
-        raise SchemaError(f"n_permutations must be at least 1, got {n_permutations}.")
-    return np.random.SeedSequence(random_state).spawn(n_permutations)
-
-
-def _permuted_score(
-    features: np.ndarray,
-    truth: np.ndarray,
-    groups: np.ndarray | None,
-    estimator: Any,
-    sides: np.ndarray,
-    score_of: Callable,
-    seed: np.random.SeedSequence,
+def _score_once(
+    features: np.ndarray, estimator: Any, sides: np.ndarray, metric: str, score_of: Callable, labeling: np.ndarray
 ) -> float:
-    permuted = permute_labels(truth, np.random.default_rng(seed), within=groups)
-    prediction = predict_folds(features, permuted, estimator, sides)
-    return pooled_score(score_of, permuted, prediction, sides == TEST)
+    scored = held_out(features, labeling, estimator, sides, metric)
+    return pooled_score(score_of, labeling, scored, sides == TEST)

@@ -40,9 +40,10 @@ def onset(result: xr.Dataset, *, n_bins_in_row: int = 2, level: float = LEVEL) -
     With few permutations no p reaches the level: at least 1 / level - 1 are needed.
     """
     if "p_familywise" not in result:
+        why = [said for said in result.attrs.get("warnings", []) if said.startswith("No p value")]
         raise SchemaError(
             f"session {result.attrs.get('session', '?')!r}: this result has no family-wise p values. "
-            f"Draw a null first: with_null_over_time(...)."
+            f"{why[0] if why else 'Draw a null first: with_null_over_time(...).'}"
         )
     first = _first_run(result["p_familywise"].to_numpy() <= level, n_bins_in_row)
     time = None if first is None else float(result["time"].to_numpy()[first])

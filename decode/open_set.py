@@ -12,16 +12,17 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 from scipy.linalg import cho_factor, cho_solve
-from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.covariance import ledoit_wolf
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ..datasets.errors import SchemaError
-from ..datasets.folds import TEST, TRAIN, check_folds
+from ..datasets.folds import TEST, TRAIN
 from .calibration import inner_splits
-from .score import Map, encode_target, features_for, frame_of, trial_columns
+from .metrics import area_under_roc
+from .prepare import last_step_name, prepare
+from .score import Map, frame_of, trial_columns
 
 SCORES = ("posterior", "mahalanobis")
 
@@ -159,19 +160,15 @@ def cross_validate_open_set(
     >>> result.attrs["score_mean"] > 0.6
     True
     """
-    check_folds(folds, activity)
-    activity = activity.compute()
     check_scoring(estimator, score, false_alarm_rate)
-    truth, found = encode_target(activity, target, for_classes=True)
+    activity, features, truth, found, sides, *_ = prepare(activity, target, estimator, folds)
     labels = np.asarray(found)
     is_unknown = _unknown_trials(activity, target, truth, labels, unknown)
-    sides = folds.to_numpy()
     for fold, side in enumerate(sides):
         kinds = is_unknown[side == TEST]
         if kinds.all() or not kinds.any():
             what = "known" if kinds.all() else "unknown"
             raise SchemaError(f"fold {fold} tests no trial of {what} {target}. Stratify the folds by {target!r}.")
-    features = features_for(activity, estimator, folds)
     groups = folds["group"].to_numpy() if "group" in folds.coords else None
     detector = OpenSetClassifier(
         estimator, score=score, false_alarm_rate=false_alarm_rate, random_state=random_state
@@ -216,10 +213,7 @@ def known_auroc(scores: np.ndarray, is_unknown: np.ndarray) -> float:
     >>> known_auroc(np.array([0.9, 0.4, 0.5]), np.array([False, False, True]))
     0.5
     """
-    n_unknown = int(is_unknown.sum())
-    n_known = len(is_unknown) - n_unknown
-    ranks = rankdata(scores)[~is_unknown].sum()
-    return float((ranks - n_known * (n_known + 1) / 2) / (n_known * n_unknown))
+    return area_under_roc(scores, ~is_unknown)
 
 
 def check_scoring(estimator: Any, score: str, false_alarm_rate: float) -> None:
@@ -234,10 +228,9 @@ def check_scoring(estimator: Any, score: str, false_alarm_rate: float) -> None:
     if score not in SCORES:
         raise SchemaError(f"score is {' or '.join(SCORES)}, got {score!r}.")
     if score == "posterior" and not hasattr(estimator, "predict_proba"):
-        name = type(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator).__name__
         raise SchemaError(
-            f"score 'posterior' needs probabilities, and {name} gives none. Use 'mahalanobis', or a decoder that gives "
-            f"them, such as 'lda'."
+            f"score 'posterior' needs probabilities, and {last_step_name(estimator)} gives none. Use 'mahalanobis', or "
+            f"a decoder that gives them, such as 'lda'."
         )
     if not 0 < false_alarm_rate < 1:
         raise SchemaError(f"false_alarm_rate is a share between 0 and 1, got {false_alarm_rate}.")

@@ -2,37 +2,26 @@
 
 A decoder is fitted at each bin on the units' activity in that bin. Every bin uses the same folds, so a
 trial is never on both sides at any pair of times. Closed forms solve all bins without refitting an
-estimator; everything else is the honest loop over bins and folds.
+estimator; everything else, and every metric of probabilities, is the honest loop over bins and folds.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 
-from ..datasets.folds import TEST, TRAIN, check_folds
+from ..datasets.folds import TEST, TRAIN
 from . import metrics
-from .closed_form import batches, flat_steps, predict_labelings_over_bins, solver_for
-from .closed_form.over_bins import Weights, linear_over_bins
-from .nulls import (
-    arrangements,
-    attach_null_over_time,
-    exchange_groups,
-    exchange_words,
-    permutations,
-)
-from .score import (
-    Map,
-    check_training_classes,
-    encode_target,
-    features_for,
-    frame_of,
-    pooled_score,
-    takes_three_axes,
-    trial_columns,
-)
+from .closed_form import batches, predict_labelings_over_bins, predict_values, solver_for, value_solver_for
+from .closed_form.over_bins import Weights, linear_over_bins, predict_every_bin, predict_own_bin
+from .null_schemes import Scheme
+from .nulls import attach_null_over_time, chosen_scheme, that_can_be_trained, without_p_of_runs
+from .prepare import Problem, prepare, takes_three_axes
+from .score import Map, class_probabilities, frame_of, trial_columns
+from .steps import steps
 
 
 def cumulate(activity: xr.DataArray) -> xr.DataArray:
@@ -78,7 +67,8 @@ def cross_validate_over_time(
     Returns
     -------
     result: ``score (time)`` over all test predictions, ``fold_score (fold, time)``,
-    ``prediction (fold, trial, time)``, ``target (trial)``; attrs as of ``cross_validate``
+    ``prediction (fold, trial, time)`` (``probability (fold, trial, time, label)`` for a metric of probabilities),
+    ``target (trial)``; attrs as of ``cross_validate``
 
     Raises
     ------
@@ -88,9 +78,25 @@ def cross_validate_over_time(
     -----
     By closed form O(n_times (n_trials n_units min(n_trials, n_units) + n_folds n_units³)).
     """
-    data = _TimeData(activity, target, estimator, folds, metric)
-    prediction = _predict_bins(data, map)
-    return _result(data, prediction)
+    data = _Times(prepare(activity, target, estimator, folds, metric=metric), estimator)
+    output = _own_bins(data, map)
+    truth = data.problem.truth
+    score = _scores(data, truth[data.trial], output)
+    by_fold = [_scores(data, truth[data.trial[own]], output[own]) for own in data.of_fold()]
+    full = np.full((*data.problem.sides.shape, *output.shape[1:]), -1 if output.dtype == np.int16 else np.nan)
+    full = full.astype(output.dtype)
+    full[data.fold, data.trial] = output
+    name, dims = ("prediction", ()) if output.ndim == 2 else ("probability", ("label",))
+    result = xr.Dataset(
+        {
+            "score": ("time", score),
+            "fold_score": (("fold", "time"), np.array(by_fold)),
+            name: (("fold", "trial", "time", *dims), full),
+            "target": ("trial", truth),
+        },
+        coords={"time": activity["time"], "fold": folds["fold"], **trial_columns(data.problem.activity)},
+    )
+    return _labelled(result, data, target, folds)
 
 
 def generalise_over_time(
@@ -117,15 +123,19 @@ def generalise_over_time(
     ------
     as ``cross_validate``
     """
-    data = _TimeData(activity, target, estimator, folds, metric)
-    linear = _linear(data)
-    scores = _general_by_loop(data, map) if linear is None else _general_by_weights(data, *linear)
+    data = _Times(prepare(activity, target, estimator, folds, metric=metric), estimator)
+    linear, truth = _linear(data), data.problem.truth
+    if linear is None:
+        once = partial(_fit_and_output, data, truth, range(data.n_times))
+        scores = np.array([_scores(data, truth[data.trial], output) for output in map(once, range(data.n_times))])
+    else:
+        scores = _general_by_weights(data, *linear)
     time = activity["time"].to_numpy()
     result = xr.Dataset(
-        {"score": (("train_time", "test_time"), scores), "target": ("trial", data.truth)},
+        {"score": (("train_time", "test_time"), scores), "target": ("trial", truth)},
         coords={"train_time": time, "test_time": time, "trial": activity["trial"]},
     )
-    return data.labelled(result)
+    return _labelled(result, data, target, folds)
 
 
 def with_null_over_time(
@@ -137,165 +147,150 @@ def with_null_over_time(
     n_permutations: int,
     random_state: int,
     within: str | None = None,
+    scheme: Scheme | None = None,
     map: Map = map,
 ) -> xr.Dataset:
     """The result over time with the scores of permuted labels at every bin.
 
-    One permutation relabels the trials at all bins alike, so the null keeps the correlation of bins and
+    One labeling relabels the trials at all bins alike, so the null keeps the correlation of bins and
     its maximum over time controls the family of all bins.
 
     Parameters
     ----------
     result : of ``cross_validate_over_time`` on the same activity, estimator and folds
-    n_permutations, random_state, within, map : as in ``with_null``
+    n_permutations, random_state, within, scheme, map : as in ``with_null``
 
     Returns
     -------
     result with ``null_score (permutation, time)``, ``p_value (time)``, ``p_familywise (time)`` (against the
-    largest score over time) and ``null_low``, ``null_high (time)``
+    largest score over time) and ``null_low``, ``null_high (time)``. No p values, and ``warnings`` say why, as of
+    ``with_null``
 
     Raises
     ------
     as ``with_null``
     """
-    data = _TimeData(activity, result.attrs["target"], estimator, folds, result.attrs["metric"])
-    groups = exchange_groups(activity, folds, within)
-    labels = permutations(data.truth, n_permutations, random_state, within=groups)
-    times = range(activity.sizes["time"])
-    if data.for_classes and solver_for(estimator) is not None:
-        null = _null_closed_form(data, labels)
+    problem = prepare(activity, result.attrs["target"], estimator, folds, metric=result.attrs["metric"])
+    data = _Times(problem, estimator)
+    scheme = chosen_scheme(within, scheme)
+    how: dict[str, Any] = {"n_permutations": n_permutations, "random_state": random_state, "labels": problem.labels}
+    drawn = that_can_be_trained(scheme.draw(problem.truth, activity, folds, **how), problem.sides, activity)
+    labels = drawn.labels
+    if not problem.for_classes and value_solver_for(estimator) is not None:
+        null = np.stack([_null_of_values(data, labels, time) for time in range(data.n_times)], axis=1)
+    elif problem.for_classes and solver_for(estimator) is not None and not data.needs_probabilities:
+        null = _null_of_classes(data, labels)
     else:
-        null = np.stack(list(map(partial(_null_at, data, labels), times)), axis=1)
-    scheme = "labels of whole trials permuted alike at all bins " + exchange_words(folds, within)
-    return attach_null_over_time(result, null, arrangements(data.truth, groups), scheme=scheme)
+        null = np.stack(list(map(partial(_null_by_loop, data, labels), range(data.n_times))), axis=1)
+    words = drawn.words + ", alike at all bins"
+    out = attach_null_over_time(result, null, drawn.n_arrangements, scheme=words)
+    return without_p_of_runs(out, problem.truth, activity, folds, scheme)
 
 
-class _TimeData:
-    """The arrays of one decoding problem over time, checked once."""
+class _Times:
+    """A decoding problem that is solved at every bin; tests are listed fold by fold, as in ``fold`` and ``trial``."""
 
-    def __init__(
-        self, activity: xr.DataArray, target: str, estimator: Any, folds: xr.DataArray, metric: str | None
-    ) -> None:
-        check_folds(folds, activity)
-        activity = activity.compute()
-        self.activity, self.estimator, self.folds, self.target = activity, estimator, folds, target
-        self.for_classes = is_classifier(estimator)
-        self.metric = metric or ("balanced_accuracy" if self.for_classes else "r2")
-        self.score_of = metrics.metric_function(self.metric, for_classes=self.for_classes)
-        self.truth, self.labels = encode_target(activity, target, for_classes=self.for_classes)
-        if self.for_classes:
-            check_training_classes(activity, self.truth, folds)
-        features_for(activity, estimator, folds)  # refuses NaN and leaks
-        self.values = activity.to_numpy()
-        self.sides = folds.to_numpy()
+    def __init__(self, problem: Problem, estimator: Any) -> None:
+        self.problem, self.estimator = problem, estimator
+        self.values = problem.activity.to_numpy()
+        self.n_times = self.values.shape[1]
+        self.fold, self.trial = np.nonzero(problem.sides == TEST)
         self.three_axes = takes_three_axes(estimator)
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes; 0 for a continuous target."""
-        return 0 if self.labels is None else len(self.labels)
+        self.needs_probabilities = metrics.needs_probabilities(problem.metric)
 
     def at(self, time: int) -> np.ndarray:
         """Features of one bin, as the estimator takes them."""
         return self.values[:, time : time + 1] if self.three_axes else self.values[:, time]
 
-    def empty(self, *shape: int) -> np.ndarray:
-        """Predictions that nothing has filled yet."""
-        return np.full(shape, -1, np.int16) if self.for_classes else np.full(shape, np.nan)
-
-    def scores(self, prediction: np.ndarray) -> np.ndarray:
-        """The metric over all test predictions, for predictions (n_folds, n_trials, n_times)."""
-        fold, trial = np.nonzero(self.sides == TEST)
-        return np.array([self.score_of(self.truth[trial], column) for column in prediction[fold, trial].T])
-
-    def labelled(self, result: xr.Dataset) -> xr.Dataset:
-        """With the coordinates and attributes that every decoding result has."""
-        given = (self.activity, self.target, self.estimator, self.folds, self.metric, self.truth, self.for_classes)
-        frame = frame_of(*given)
-        if self.labels is not None:
-            result = result.assign_coords(label=self.labels)
-        return result.assign_attrs(frame)
+    def of_fold(self) -> list[np.ndarray]:
+        """Positions of each fold's tests among all tests."""
+        return [np.flatnonzero(self.fold == fold) for fold in range(len(self.problem.sides))]
 
 
-def _result(data: _TimeData, prediction: np.ndarray) -> xr.Dataset:
-    tested = data.sides == TEST
-    by_fold = [
-        [data.score_of(data.truth[t], column) for column in p[t].T] for t, p in zip(tested, prediction, strict=True)
-    ]
-    result = xr.Dataset(
-        {
-            "score": ("time", data.scores(prediction)),
-            "fold_score": (("fold", "time"), np.array(by_fold)),
-            "prediction": (("fold", "trial", "time"), prediction),
-            "target": ("trial", data.truth),
-        },
-        coords={"time": data.activity["time"], "fold": data.folds["fold"], **trial_columns(data.activity)},
-    )
-    return data.labelled(result)
+def _labelled(result: xr.Dataset, data: _Times, target: str, folds: xr.DataArray) -> xr.Dataset:
+    """With the coordinates and attributes that every decoding result has."""
+    problem = data.problem
+    given = (problem.activity, target, data.estimator, folds, problem.metric, problem.truth, problem.for_classes)
+    if problem.labels is not None:
+        result = result.assign_coords(label=problem.labels)
+    return result.assign_attrs(frame_of(*given))
 
 
-def _predict_bins(data: _TimeData, map: Map) -> np.ndarray:
-    """(n_folds, n_trials, n_times), each bin predicted by the decoder of that bin."""
-    n_times = data.values.shape[1]
-    out = data.empty(*data.sides.shape, n_times)
+def _scores(data: _Times, truth: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """The metric at each time (n_times,), for truth (n_test,) and output (n_test, n_times) or (n_test, n_times, k)."""
+    problem = data.problem
+    if problem.for_classes and not data.needs_probabilities:
+        return metrics.scores_of_labelings(problem.metric, np.broadcast_to(truth, output.T.shape), output.T)
+    return np.array([problem.score_of(truth, output[:, time]) for time in range(output.shape[1])])
+
+
+def _own_bins(data: _Times, map: Map) -> np.ndarray:
+    """(n_tests, n_times), or (n_tests, n_times, k) of probabilities: each bin by the decoder of that bin."""
+    truth, sides = data.problem.truth, data.problem.sides
     linear = _linear(data)
-    if linear is None:
-        for time, predicted in enumerate(map(partial(_fit_predict, data, None), range(n_times))):
-            out[:, :, time] = predicted[:, :, 0]
-        return out
-    bins, weights = linear
-    for fold, side in enumerate(data.sides):
-        train, test = side == TRAIN, side == TEST
-        coefficients, constants = weights(bins[:, train], data.truth[train], data.n_classes)
-        values = np.matmul(bins[:, test], coefficients.transpose(0, 2, 1)) + constants[:, None, :]
-        out[fold, test] = values.argmax(axis=2).T
-    return out
+    if linear is not None:
+        bins, weights = linear
+        fitted = zip(sides, weights(bins, truth, sides), strict=True)
+        return np.concatenate([predict_own_bin(of_fold, bins[:, side == TEST]) for side, of_fold in fitted])
+    if not data.problem.for_classes and value_solver_for(data.estimator) is not None:
+        times = range(data.n_times)
+        by_time = [predict_values(data.at(time), truth[None], data.estimator, sides)[0] for time in times]
+        return np.stack([values[data.fold, data.trial] for values in by_time], axis=1)
+    return np.concatenate(list(map(partial(_fit_and_output, data, truth, None), range(data.n_times))), axis=1)
 
 
-def _general_by_loop(data: _TimeData, map: Map) -> np.ndarray:
-    """Scores (n_times, n_times) of the decoder of each bin on every bin, by fitting estimators."""
-    times = list(range(data.values.shape[1]))
-    return np.array([data.scores(predicted) for predicted in map(partial(_fit_predict, data, times), times)])
+def _fit_and_output(data: _Times, truth: np.ndarray, test_times: Sequence[int] | None, time: int) -> np.ndarray:
+    """What the metric scores (n_tests, n_test_times, ...) of the decoder of one bin; of that bin alone if None."""
+    problem, out = data.problem, []
+    for side in problem.sides:
+        fitted = clone(data.estimator).fit(data.at(time)[side == TRAIN], truth[side == TRAIN])
+        by_time = []
+        for at in [time] if test_times is None else test_times:
+            features = data.at(at)[side == TEST]
+            if data.needs_probabilities:
+                by_time.append(class_probabilities(fitted, features, problem.n_labels))
+            else:
+                by_time.append(fitted.predict(features).astype(np.int16 if problem.for_classes else np.float64))
+        out.append(np.stack(by_time, axis=1))
+    return np.concatenate(out)
 
 
-def _general_by_weights(data: _TimeData, bins: np.ndarray, weights: Weights) -> np.ndarray:
-    """As ``_general_by_loop``, from weights found once for all bins; blocks of training bins bound the memory."""
-    n_times, p, k = bins.shape[0], bins.shape[2], data.n_classes
-    trained = [weights(bins[:, side == TRAIN], data.truth[side == TRAIN], k) for side in data.sides]
-    tested = [bins[:, side == TEST].reshape(-1, p) for side in data.sides]
-    truth = data.truth[np.nonzero(data.sides == TEST)[1]]
-    scores = np.zeros((n_times, n_times))
-    for block in batches(n_times, n_times * len(truth) * k):
-        chosen = []
-        for (coefficients, constants), features in zip(trained, tested, strict=True):
-            by_class = [features @ coefficients[block, c].T + constants[block, c] for c in range(k)]
-            chosen.append(_largest(by_class).reshape(n_times, -1, block.stop - block.start))
-        predicted = np.concatenate(chosen, axis=1).transpose(2, 0, 1).reshape(-1, len(truth))
-        labels = np.broadcast_to(truth, predicted.shape)
-        scores[block] = metrics.scores_of_labelings(data.metric, labels, predicted).reshape(-1, n_times)
+def _general_by_weights(data: _Times, bins: np.ndarray, weights: Weights) -> np.ndarray:
+    """Scores (n_times, n_times), from weights found for all bins; blocks of training bins bound the memory."""
+    n_times, problem, truth = data.n_times, data.problem, data.problem.truth[data.trial]
+    share = _share_of_right(problem.metric, truth)
+    scores = np.empty((n_times, n_times))
+    for block in batches(n_times, n_times * len(truth)):
+        trained = zip(weights(bins[block], problem.truth, problem.sides), data.of_fold(), strict=True)
+        by_fold = [predict_every_bin(fitted, bins, data.trial[own]) for fitted, own in trained]
+        predicted = np.concatenate(by_fold, axis=2)
+        if share is None:
+            scores[block] = _scores(data, truth, predicted.reshape(-1, len(truth)).T).reshape(-1, n_times)
+        else:
+            scores[block] = (predicted == truth).astype(np.float64) @ share
     return scores
 
 
-def _largest(by_class: list[np.ndarray]) -> np.ndarray:
-    """Position of the class whose array is largest, element by element; the first of equals."""
-    best, position = by_class[0].copy(), np.zeros(by_class[0].shape, np.int16)
-    for c, values in enumerate(by_class[1:], start=1):
-        is_larger = values > best
-        np.copyto(best, values, where=is_larger)
-        position[is_larger] = c
-    return position
+def _share_of_right(metric: str, truth: np.ndarray) -> np.ndarray | None:
+    """What each right prediction adds to the score (n_test,); None for a metric that is not such a sum."""
+    counts = np.bincount(truth)
+    if metric == "accuracy":
+        return np.full(len(truth), 1 / len(truth))
+    return 1 / (np.count_nonzero(counts) * counts[truth]) if metric == "balanced_accuracy" else None
 
 
-def _linear(data: _TimeData) -> tuple[np.ndarray, Weights] | None:
+def _linear(data: _Times) -> tuple[np.ndarray, Weights] | None:
     """Features (n_times, n_trials, p) after the stateless steps, and the weights of all bins; None without one."""
-    if not data.for_classes or solver_for(data.estimator) is None:
+    if not data.problem.for_classes or data.needs_probabilities or solver_for(data.estimator) is None:
         return None
-    found = linear_over_bins(flat_steps(data.estimator))
+    found = linear_over_bins(list(steps(data.estimator, inside_searches=False)))
     if found is None:
         return None
     stateless, weights = found
+    if not stateless:
+        return np.ascontiguousarray(data.values.swapaxes(0, 1), np.float64), weights
     bins = []
-    for time in range(data.values.shape[1]):
+    for time in range(data.n_times):
         features = data.at(time)
         for step in stateless:
             features = clone(step).fit(features).transform(features)
@@ -303,33 +298,25 @@ def _linear(data: _TimeData) -> tuple[np.ndarray, Weights] | None:
     return np.stack(bins).astype(np.float64), weights
 
 
-def _fit_predict(
-    data: _TimeData, test_times: list[int] | None, time: int, truth: np.ndarray | None = None
-) -> np.ndarray:
-    """(n_folds, n_trials, n_test_times) of the decoder fitted at one bin; tested at that bin alone if None."""
-    truth = data.truth if truth is None else truth
-    times = [time] if test_times is None else test_times
-    out = data.empty(*data.sides.shape, len(times))
-    for fold, side in enumerate(data.sides):
-        fitted = clone(data.estimator).fit(data.at(time)[side == TRAIN], truth[side == TRAIN])
-        for column, at in enumerate(times):
-            out[fold, side == TEST, column] = fitted.predict(data.at(at)[side == TEST])
-    return out
-
-
-def _null_closed_form(data: _TimeData, labels: np.ndarray) -> np.ndarray:
-    """Scores (n_permutations, n_times) of permuted labels."""
-    bins = [data.at(time) for time in range(data.values.shape[1])]
-    predicted = predict_labelings_over_bins(bins, labels, data.n_classes, data.estimator, data.sides)
-    truth = labels[:, np.nonzero(data.sides == TEST)[1]]
-    columns = [metrics.scores_of_labelings(data.metric, truth, predicted[:, :, time]) for time in range(len(bins))]
+def _null_of_classes(data: _Times, labels: np.ndarray) -> np.ndarray:
+    """Scores (n_permutations, n_times) of permuted labels, by closed form."""
+    problem, bins = data.problem, [data.at(time) for time in range(data.n_times)]
+    predicted = predict_labelings_over_bins(bins, labels, problem.n_labels, data.estimator, problem.sides)
+    truth = labels[:, data.trial]
+    columns = [metrics.scores_of_labelings(problem.metric, truth, predicted[:, :, time]) for time in range(len(bins))]
     return np.stack(columns, axis=1)
 
 
-def _null_at(data: _TimeData, labels: np.ndarray, time: int) -> np.ndarray:
+def _null_of_values(data: _Times, targets: np.ndarray, time: int) -> np.ndarray:
+    """Scores (n_permutations,) of permuted numbers at one bin, by closed form."""
+    predicted = predict_values(data.at(time), targets, data.estimator, data.problem.sides)[:, data.fold, data.trial]
+    pairs = zip(targets[:, data.trial], predicted, strict=True)
+    return np.array([data.problem.score_of(truth, values) for truth, values in pairs])
+
+
+def _null_by_loop(data: _Times, labels: np.ndarray, time: int) -> np.ndarray:
     """Scores (n_permutations,) of permuted labels at one bin, by fitting anew."""
-    scores = []
-    for truth in labels:
-        predicted = _fit_predict(data, None, time, truth)
-        scores.append(pooled_score(data.score_of, truth, predicted[:, :, 0], data.sides == TEST))
-    return np.array(scores)
+    outputs = (_fit_and_output(data, truth, None, time) for truth in labels)
+    return np.array(
+        [_scores(data, truth[data.trial], output)[0] for truth, output in zip(labels, outputs, strict=True)]
+    )

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from ..datasets.errors import SchemaError
-from ..datasets.folds import make_folds, permute_labels, trial_column
-from ..datasets.pool import pseudo_population
+from ..datasets.folds import permute_labels, trial_column
+from .conditions import split_and_pool
 from .nulls import arrangements, attach_null, draw_null
 from .result import check_result
 from .score import Map, cross_validate
@@ -126,13 +126,8 @@ def _pooled_once(
     metric: str | None,
     seed: np.random.SeedSequence,
 ) -> xr.Dataset:
-    streams = [int(state) for state in seed.generate_state(len(cohort) + 1)]
-    folds = {
-        session: make_folds(activity, target=target, n_folds=n_folds, random_state=stream, group=group)
-        for (session, activity), stream in zip(cohort.items(), streams[1:], strict=True)
-    }
-    activity, pooled_folds = pseudo_population(cohort, folds, target=target, random_state=streams[0])
-    return cross_validate(activity, target, estimator, pooled_folds, metric=metric)
+    activity, folds = split_and_pool(cohort, target, n_folds=n_folds, random_state=seed, group=group)
+    return cross_validate(activity, target, estimator, folds, metric=metric)
 
 
 def _permuted_pool(

@@ -19,10 +19,12 @@ FORMS = {
 }
 HALF_WAY = {"exponential": np.log(2.0), "hyperbolic": 1.0}  # f(x) = 1/2
 LIMITS = {  # of a metric; others are unbounded
-    "balanced_accuracy": (0.0, 1.0),
-    "accuracy": (0.0, 1.0),
+    **dict.fromkeys(("balanced_accuracy", "accuracy", "auroc"), (0.0, 1.0)),
+    **dict.fromkeys(("top_2_accuracy", "top_3_accuracy", "top_5_accuracy"), (0.0, 1.0)),
+    **dict.fromkeys(("mean_absolute_error", "mean_class_error", "log_loss"), (0.0, np.inf)),
+    "brier_score": (0.0, 2.0),
     "r2": (-np.inf, 1.0),
-    "mean_absolute_error": (0.0, np.inf),
+    "rank_correlation": (-1.0, 1.0),
 }
 WIDEST = 0.2  # an interval wider than this share of the rise from chance does not determine the asymptote
 N_GRID, N_FINE = 400, 100  # steps of 3 % in the scale, then of 0.07 %

@@ -10,18 +10,36 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from sklearn.base import clone, is_classifier
-from sklearn.utils import get_tags
+from sklearn.base import clone
 
-from ..datasets.errors import LeakageError, SchemaError
-from ..datasets.folds import TEST, TRAIN, check_folds, trial_column
+from ..datasets.errors import SchemaError
+from ..datasets.folds import TEST, TRAIN
 from . import metrics
+from .cautions import cautions
+from .prepare import check_training_classes, encode_target, features_for, prepare, takes_three_axes
 from .result import confusion
-from .steps import refuse_nan, steps
 
+__all__ = [
+    "CARRIED_ATTRS",
+    "Map",
+    "check_training_classes",
+    "cross_validate",
+    "describe",
+    "encode_target",
+    "features_for",
+    "frame_of",
+    "held_out",
+    "pooled_score",
+    "predict_folds",
+    "takes_three_axes",
+    "trial_columns",
+]
 Map = Callable[..., Iterable[Any]]
-RESERVED = ("score", "prediction", "target", "confusion", "null_score", "fold", "label", "predicted_label", "group")
-CARRIED_ATTRS = ("session", "animal", "event", "window_s", "bin_width_s", "units", "sessions")
+RESERVED = (
+    *("score", "prediction", "probability", "target", "confusion", "null_score"),
+    *("fold", "label", "predicted_label", "group"),
+)
+CARRIED_ATTRS = ("session", "animal", "event", "window_s", "bin_width_s", "units", "sessions", "left_out")
 
 
 def cross_validate(
@@ -48,12 +66,14 @@ def cross_validate(
     Returns
     -------
     result: score (fold), prediction (fold, trial), target (trial), confusion (label, predicted_label);
+    ``probability (fold, trial, label)`` for a metric of probabilities, NaN where a fold does not test;
     attrs ``score_mean`` (the metric over all test predictions together) and ``chance``
 
     Raises
     ------
     SchemaError : folds of other trials, a target that is missing or constant, NaN in trials that the
-        estimator cannot take
+        estimator cannot take, a metric of probabilities for an estimator that gives none, a metric that is
+        undefined on the tested trials
     LeakageError : a trajectory would be scored on trials that it was fitted on
     UnknownName : no such metric
 
@@ -68,32 +88,39 @@ def cross_validate(
     >>> result.attrs["score_mean"] > 3 * result.attrs["chance"]
     True
     """
-    check_folds(folds, activity)
-    activity = activity.compute()
-    for_classes = is_classifier(estimator)
-    metric = metric or ("balanced_accuracy" if for_classes else "r2")
-    score_of = metrics.metric_function(metric, for_classes=for_classes)
-    truth, labels = encode_target(activity, target, for_classes=for_classes)
-    if for_classes:
-        check_training_classes(activity, truth, folds)
-    features = features_for(activity, estimator, folds)
-    prediction = predict_folds(features, truth, estimator, folds.to_numpy(), map=map)
-    tested = folds.to_numpy() == TEST
+    problem = prepare(activity, target, estimator, folds, metric=metric)
+    once = partial(_outputs, problem.features, problem.truth, estimator, problem.n_labels, problem.metric)
+    prediction = _empty(problem.sides, problem.n_labels if problem.for_classes else None)
+    scored = prediction
+    if metrics.needs_probabilities(problem.metric):
+        scored = np.full((*problem.sides.shape, problem.n_labels), np.nan)
+    for fold, (side, of_fold) in enumerate(zip(problem.sides, map(once, problem.sides), strict=True)):
+        prediction[fold, side == TEST], scored[fold, side == TEST] = of_fold
     dataset = xr.Dataset(
         {
-            "score": ("fold", [score_of(truth[t], p[t]) for t, p in zip(tested, prediction, strict=True)]),
+            "score": ("fold", fold_scores(problem.score_of, problem.truth, scored, problem.sides == TEST)),
             "prediction": (("fold", "trial"), prediction),
-            "target": ("trial", truth),
+            "target": ("trial", problem.truth),
         },
-        coords={"fold": folds["fold"], **trial_columns(activity)},
+        coords={"fold": folds["fold"], **trial_columns(problem.activity)},
     )
-    if labels is not None:
-        dataset = dataset.assign_coords(label=labels, predicted_label=labels)
-        dataset["confusion"] = (("label", "predicted_label"), confusion(truth, prediction, len(labels)))
+    if problem.labels is not None:
+        dataset = dataset.assign_coords(label=problem.labels, predicted_label=problem.labels)
+        counts = confusion(problem.truth, prediction, problem.n_labels)
+        dataset["confusion"] = (("label", "predicted_label"), counts)
+    if scored is not prediction:
+        dataset["probability"] = (("fold", "trial", "label"), scored)
     if "group" in folds.coords:
         dataset = dataset.assign_coords(group=folds["group"])
-    frame = frame_of(activity, target, estimator, folds, metric, truth, for_classes)
-    return dataset.assign_attrs(frame | {"score_mean": pooled_score(score_of, truth, prediction, tested)})
+    score = pooled_score(problem.score_of, problem.truth, scored, problem.sides == TEST)
+    if np.isnan(score):
+        raise SchemaError(
+            f"session {problem.activity.attrs['session']!r}: metric {problem.metric!r} is undefined, as target "
+            f"{target!r} is the same in all tested trials. Test trials that differ in it, or use another metric, such "
+            f"as {'accuracy' if problem.for_classes else 'mean_absolute_error'!r}."
+        )
+    frame = frame_of(problem.activity, target, estimator, folds, problem.metric, problem.truth, problem.for_classes)
+    return dataset.assign_attrs(frame | {"score_mean": score})
 
 
 def frame_of(
@@ -119,7 +146,7 @@ def frame_of(
         "n_animals": len(activity.attrs.get("animals", [activity.attrs["animal"]])),
         "n_sessions": len(activity.attrs.get("sessions", [activity.attrs["session"]])),
         "chance": metrics.chance(metric, truth[tested]),
-        "warnings": _warnings(activity, truth, folds, for_classes),
+        "warnings": cautions(activity, truth, folds, for_classes),
     }
 
 
@@ -138,90 +165,60 @@ def predict_folds(
     -------
     prediction (n_folds, n_trials): -1 (classes) or NaN (values) where a fold does not test
     """
-    is_class = truth.dtype.kind in "iu"
-    out = np.full(sides.shape, -1 if is_class else np.nan, np.int16 if is_class else np.float64)
+    out = _empty(sides, 1 if truth.dtype.kind in "iu" else None)
     predicted = map(partial(_predict_fold, features, truth, estimator), sides)
     for row, side, values in zip(out, sides, predicted, strict=True):
         row[side == TEST] = values
     return out
 
 
+def held_out(
+    features: np.ndarray, truth: np.ndarray, estimator: Any, sides: np.ndarray, metric: str, *, map: Map = map
+) -> np.ndarray:
+    """What a metric scores, out of fold: ``pooled_score`` takes it.
+
+    Parameters
+    ----------
+    features, truth, sides : as in ``predict_folds``
+    metric : name in ``METRICS``
+
+    Returns
+    -------
+    prediction (n_folds, n_trials) as of ``predict_folds``; for a metric of probabilities, these
+    (n_folds, n_trials, n_labels), NaN where a fold does not test
+    """
+    if not metrics.needs_probabilities(metric):
+        return predict_folds(features, truth, estimator, sides, map=map)
+    n_labels = int(truth.max()) + 1
+    out = np.full((*sides.shape, n_labels), np.nan)
+    once = partial(_outputs, features, truth, estimator, n_labels, metric)
+    for row, side, (_, values) in zip(out, sides, map(once, sides), strict=True):
+        row[side == TEST] = values
+    return out
+
+
 def pooled_score(score_of: Callable, truth: np.ndarray, prediction: np.ndarray, tested: np.ndarray) -> float:
-    """The metric over all test predictions of all folds together."""
+    """The metric over all test predictions of all folds together; prediction as of ``held_out``."""
     fold, trial = np.nonzero(tested)
     return score_of(truth[trial], prediction[fold, trial])
 
 
-def encode_target(activity: xr.DataArray, target: str, *, for_classes: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Class positions (int16) and labels, or values (float64) and None.
-
-    Raises
-    ------
-    SchemaError : one class, a constant, or words where numbers are needed
-    """
-    values = trial_column(activity, target)
-    where = f"session {activity.attrs['session']!r}: target {target!r}"
-    if len(np.unique(values)) < 2:
-        only = values.tolist()[0]
-        raise SchemaError(f"{where} is {only!r} in all {len(values)} trials, so there is nothing to decode.")
-    if for_classes:
-        if values.dtype.kind == "f" and len(np.unique(values)) > len(values) / 2:
-            n_values = len(np.unique(values))
-            raise SchemaError(f"{where} takes {n_values} values in {len(values)} trials. Use a regressor for it.")
-        labels, position = np.unique(values, return_inverse=True)
-        return position.astype(np.int16), labels
-    if values.dtype.kind not in "iuf":
-        word = values.tolist()[0]
-        raise SchemaError(f"{where} holds words ({word!r}); a regressor needs numbers. Use a classifier for it.")
-    return values.astype(np.float64), None
+def fold_scores(score_of: Callable, truth: np.ndarray, prediction: np.ndarray, tested: np.ndarray) -> np.ndarray:
+    """The metric of each fold by itself (n_folds,); prediction as of ``held_out``."""
+    return np.array([score_of(truth[t], p[t]) for t, p in zip(tested, prediction, strict=True)])
 
 
-def check_training_classes(activity: xr.DataArray, truth: np.ndarray, folds: xr.DataArray) -> None:
-    """Refuse folds that train on fewer than two classes.
-
-    Raises
-    ------
-    SchemaError : the first such fold
-    """
-    for fold, side in enumerate(folds.to_numpy()):
-        if len(np.unique(truth[side == TRAIN])) < 2:
-            raise SchemaError(
-                f"session {activity.attrs['session']!r}: fold {fold} trains on one class only, so nothing can be told "
-                f"apart. Use fewer folds, or folds stratified by the target."
-            )
+def class_probabilities(fitted: Any, features: np.ndarray, n_labels: int) -> np.ndarray:
+    """Probabilities (n_samples, n_labels) of class positions; 0 for a class that the estimator has not seen."""
+    out = np.zeros((len(features), n_labels))
+    out[:, fitted.classes_.astype(int)] = fitted.predict_proba(features)
+    return out
 
 
 def trial_columns(activity: xr.DataArray) -> dict[str, xr.Variable]:
     """The trial coordinates that a result carries; one called like a part of a result is carried as ``trial_...``."""
     columns = {str(name): column.variable for name, column in activity.coords.items() if column.dims == ("trial",)}
     return {f"trial_{name}" if name in RESERVED else name: column for name, column in columns.items()}
-
-
-def features_for(activity: xr.DataArray, estimator: Any, folds: xr.DataArray) -> np.ndarray:
-    """The array that the estimator is handed, after the checks for leakage and NaN.
-
-    Raises
-    ------
-    LeakageError : ``in_fit`` marks a test trial
-    SchemaError : NaN in trials that the folds use, and the estimator cannot take it
-    """
-    used = (folds.to_numpy() == TRAIN).any(axis=0) | (folds.to_numpy() == TEST).any(axis=0)
-    if "in_fit" in activity.coords:
-        leaked = activity["in_fit"].to_numpy() & (folds.to_numpy() == TEST).any(axis=0)
-        if leaked.any():
-            raise LeakageError(
-                f"session {activity.attrs['session']!r}: this trajectory was fitted on {leaked.sum()} of the trials "
-                f"that it would be scored on (first: trial {activity['trial'].to_numpy()[leaked][0]}). Give the "
-                f"reducer to the estimator instead, make_pipeline(reducer, ...), so that it is fitted inside each fold."
-            )
-    refuse_nan(activity, estimator, used)
-    values = activity.to_numpy()
-    return values if takes_three_axes(estimator) else values.reshape(len(values), -1)
-
-
-def takes_three_axes(estimator: Any) -> bool:
-    """Whether the estimator's first step is made for (n_trials, n_times, n_units)."""
-    return bool(get_tags(next(steps(estimator))).input_tags.three_d_array)
 
 
 def describe(estimator: Any) -> str:
@@ -236,38 +233,23 @@ def describe(estimator: Any) -> str:
     return " ".join(repr(estimator).split())
 
 
+def _empty(sides: np.ndarray, n_labels: int | None) -> np.ndarray:
+    """Predictions that nothing has filled yet: positions, or values where there are no labels."""
+    return np.full(sides.shape, np.nan) if n_labels is None else np.full(sides.shape, -1, np.int16)
+
+
 def _predict_fold(features: np.ndarray, truth: np.ndarray, estimator: Any, side: np.ndarray) -> np.ndarray:
     train, test = side == TRAIN, side == TEST
     return clone(estimator).fit(features[train], truth[train]).predict(features[test])
 
 
-def _warnings(activity: xr.DataArray, truth: np.ndarray, folds: xr.DataArray, for_classes: bool) -> list[str]:
-    """What a reader of the score should know, in words."""
-    said = []
-    if activity.attrs.get("averaged_over_trials"):
-        said.append("The recording is averaged over trials: one trial per condition, no trial-to-trial variability.")
-    if activity.attrs.get("population") == "pseudo-population":
-        said.append(
-            "Pseudo-population: units of different sessions were matched by label, so correlations between them "
-            "are lost."
-        )
-    if for_classes:
-        counts = np.bincount(truth)
-        if counts.max() > 1.5 * counts.min():
-            said.append(f"Classes are unequal ({counts.min()} to {counts.max()} trials).")
-    is_ordered = "group" not in folds.coords and activity.attrs.get("population") != "pseudo-population"
-    if is_ordered and len(truth) > 20 and not _is_exchangeable(truth):
-        said.append(
-            "Labels come in runs, so trials near in time share them: slow drift can be decoded instead of the target. "
-            "Keep blocks whole in the folds."
-        )
-    return said
-
-
-def _is_exchangeable(truth: np.ndarray) -> bool:
-    """Whether neighbouring trials share their label no more often than in random order (within 4 sd)."""
-    _, position = np.unique(truth, return_inverse=True)
-    share = np.bincount(position) / len(position)
-    expected = float(np.sum(share**2))
-    same = float(np.mean(position[1:] == position[:-1]))
-    return same <= expected + 4 * np.sqrt(expected * (1 - expected) / (len(position) - 1))
+def _outputs(
+    features: np.ndarray, truth: np.ndarray, estimator: Any, n_labels: int, metric: str, side: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of the test trials of one fold, and what the metric scores."""
+    train, test = side == TRAIN, side == TEST
+    fitted = clone(estimator).fit(features[train], truth[train])
+    prediction = fitted.predict(features[test])
+    if not metrics.needs_probabilities(metric):
+        return prediction, prediction
+    return prediction, class_probabilities(fitted, features[test], n_labels)

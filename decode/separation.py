@@ -146,7 +146,7 @@ def _check_conditions(where: str, target: str, conditions: np.ndarray, counts: n
 
 
 def _refuse_supervised(where: str, trajectory: xr.DataArray) -> None:
-    seen = trajectory.attrs.get("reducer_target")
+    seen = trajectory.attrs.get("target")
     if seen is not None and bool(trajectory["in_fit"].any()):
         raise LeakageError(
             f"{where}: the reducer was fitted to {seen!r} on {int(trajectory['in_fit'].sum())} of these trials, and "

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
@@ -12,8 +13,14 @@ from ..datasets.errors import SchemaError
 from ..datasets.preprocess import ThreeAxes
 
 
-def steps(estimator: Any) -> Iterator[Any]:
-    """The steps of a pipeline in order, those of pipelines and searches inside it too; else the estimator alone.
+def steps(estimator: Any, *, inside_searches: bool = True) -> Iterator[Any]:
+    """The steps of a pipeline in order, also those of pipelines and searches inside it; else the estimator alone.
+
+    Parameters
+    ----------
+    estimator : estimator, pipeline, search or calibration
+    inside_searches : whether a search or calibration is its estimator's steps; else it is a step itself, as for a
+        closed form, which takes parameters as they are
 
     Examples
     --------
@@ -26,8 +33,10 @@ def steps(estimator: Any) -> Iterator[Any]:
     if isinstance(estimator, Pipeline):
         for _, step in estimator.steps:
             if step not in (None, "passthrough"):
-                yield from steps(step)
-    elif hasattr(estimator, "param_grid") or hasattr(estimator, "param_distributions"):
+                yield from steps(step, inside_searches=inside_searches)
+    elif inside_searches and (hasattr(estimator, "param_grid") or hasattr(estimator, "param_distributions")):
+        yield from steps(estimator.estimator)
+    elif inside_searches and isinstance(estimator, CalibratedClassifierCV) and estimator.estimator is not None:
         yield from steps(estimator.estimator)
     else:
         yield estimator

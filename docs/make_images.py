@@ -17,9 +17,20 @@ from sklearn.pipeline import make_pipeline
 from mitral.apps.demo import demo_config, run_demo
 from mitral.apps.figures import save_figure
 from mitral.apps.pipeline import run
-from mitral.datasets import Store, bin_spikes, read_sessions, simulate_olfactory_lab
+from mitral.datasets import Store, bin_spikes, make_folds, read_sessions, simulate_olfactory_lab
 from mitral.datasets.preprocess import SquareRoot
-from mitral.decode import make_reducer, reduce, separation_over_time
+from mitral.decode import (
+    cross_validate_over_time,
+    fit_saturation,
+    generalise_over_time,
+    make_decoder,
+    make_reducer,
+    mean_curve,
+    neuron_dropping,
+    reduce,
+    separation_over_time,
+    with_null_over_time,
+)
 
 IMAGES = Path(__file__).resolve().parent / "images"
 
@@ -28,6 +39,7 @@ def main() -> None:
     """Draw every picture whose data are there."""
     demo()
     trajectories()
+    decoding()
     data = Path(os.environ.get("MITRAL_DATA", IMAGES.parents[2] / "shared" / "data"))
     real = {
         piriform: "olfactory/iurilli_2017",
@@ -57,6 +69,28 @@ def trajectories() -> None:
     print(save_figure("trajectories", paths, IMAGES / "simulated_trajectories.svg", width_mm=180))
     result = separation_over_time(paths, "odor", n_permutations=200, random_state=0, within="block")
     print(save_figure("over_time", result, IMAGES / "simulated_separation.svg"))
+
+
+def decoding() -> None:
+    """Three simulated mice: when the odor of one can be decoded, for how long the code holds, from how many units."""
+    lab = simulate_olfactory_lab(
+        random_state=0, n_animals=3, n_units=(40, 60), n_blocks=8, strength=0.5, concentrations=(0.01, 0.1)
+    )
+    decoder, curves = make_decoder("pooled_lda"), []
+    for name, session in lab.sessions.items():
+        whole = bin_spikes(session, event="inhalation_onset", window_s=(0.0, 0.5), bin_width_s=0.5)
+        folds = make_folds(whole, target="odor", n_folds=4, random_state=0, group="block")
+        given = {"n_units": (2, 5, 10, 20, 40), "n_repeats": 10, "random_state": 0}
+        curves.append(neuron_dropping(whole, "odor", decoder, folds, **given))
+        if name == "mouse-1":
+            activity = bin_spikes(session, event="inhalation_onset", window_s=(-0.2, 0.6), bin_width_s=0.05)
+            result = cross_validate_over_time(activity, "odor", decoder, folds)
+            result = with_null_over_time(result, activity, decoder, folds, n_permutations=200, random_state=0)
+            print(save_figure("over_time", result, IMAGES / "decoding_over_time.svg"))
+            general = generalise_over_time(activity, "odor", decoder, folds)
+            print(save_figure("generalisation", general, IMAGES / "decoding_generalisation.svg"))
+    curve = fit_saturation(mean_curve(curves, random_state=0), random_state=0)
+    print(save_figure("curve", curve, IMAGES / "decoding_units.svg"))
 
 
 def piriform(folder: Path) -> None:

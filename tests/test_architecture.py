@@ -30,7 +30,9 @@ HOMES = {
     "matplotlib": "apps/figures.py",
     "streamlit": "apps/explorer/",
 }
-LABELLED = "align/cohort.py", "align/quality.py", "align/transfer.py", "align/anchors.py"  # names and coordinates
+LABELLED = tuple(  # names and coordinates
+    f"align/{name}.py" for name in ("anchors", "cohort", "new_odors", "quality", "transfer", "transfer_result")
+)
 SCRIPTS = "apps/explorer/main.py", "apps/explorer/pages/"  # run as files, so they say `from mitral...`
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}  # loading them runs code
 BUILTIN_ERRORS = {

@@ -7,10 +7,12 @@ Rate of unit u at time s after the last inhalation, in odor o diluted ``step`` d
 
 so responses are locked to the sniff, later and weaker the more the odor is diluted. Gains are
 positive or negative: loadings_m @ odor vectors, which all animals share, plus a private part.
+A mixture of amounts a_o has the gain  sum_o a_o gain_uo / (1 + subadditivity max(sum_o a_o - 1, 0)).
 The odor acts from the first inhalation after the valve opens. Spikes are Poisson. Trials come in
 blocks that hold every stimulus once in random order.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +47,7 @@ class Lab:
     sessions : session id -> session
     odor_vectors : (n_odors, n_latents), shared by all animals
     loadings : session id -> (n_units, n_latents)
-    gains : session id -> (n_units, n_odors), log gain at the highest concentration
+    gains : session id -> (n_units, n_odors + n_mixtures), log gain at the highest concentration
     """
 
     sessions: dict[str, xr.Dataset]
@@ -65,6 +67,8 @@ def simulate_olfactory_lab(
     n_latents: int = 4,
     private: float = 0.3,
     strength: float = 0.8,
+    mixtures: Mapping[str, Mapping[str, float]] | None = None,
+    subadditivity: float = 0.0,
 ) -> Lab:
     """Sessions of several mice that share odor representations, and the truth.
 
@@ -78,6 +82,9 @@ def simulate_olfactory_lab(
     n_latents : dimension of the shared odor space
     private : standard deviation of the part of a gain that no other animal shares, relative to ``strength``
     strength : standard deviation of log gains at the highest concentration; 0 gives units blind to odor
+    mixtures : name -> amount of each odor in it, such as {"a+b": {"a": 1, "b": 1}}; further stimuli beside the odors.
+        Trials then have a column "amount of <odor>" for each odor
+    subadditivity : 0 adds the gains of components; 1 takes their mean, for amounts of 1
 
     Returns
     -------
@@ -87,7 +94,8 @@ def simulate_olfactory_lab(
     Raises
     ------
     SchemaError : no animals, units, odors, concentrations, blocks or latents; fewest units above most; an odor
-        twice; a concentration that is not positive
+        twice; a concentration that is not positive; a mixture called like an odor, or of odors that are not there, or
+        of no positive amount; a negative subadditivity
 
     Examples
     --------
@@ -114,6 +122,8 @@ def simulate_olfactory_lab(
             f"simulate_olfactory_lab: concentrations are positive dilutions, got {min(concentrations)}. "
             f"For trials without odor, use the time before the valve opens."
         )
+    amounts = _amounts(odors, mixtures or {}, subadditivity)
+    names = (*odors, *(mixtures or {}))
     shared, *streams = np.random.SeedSequence(random_state).spawn(n_animals + 1)
     odor_vectors = np.random.default_rng(shared).normal(size=(len(odors), n_latents)) / np.sqrt(n_latents)
     sessions, loadings, gains = {}, {}, {}
@@ -123,8 +133,12 @@ def simulate_olfactory_lab(
         size = int(rng.integers(n_units[0], n_units[1] + 1))
         loadings[name] = rng.normal(size=(size, n_latents))
         own = rng.normal(size=(size, len(odors)))
-        gains[name] = strength * (loadings[name] @ odor_vectors.T + private * own) / np.hypot(1.0, private)
-        sessions[name] = _simulate_session(name, rng, gains[name], odors, concentrations, n_blocks)
+        of_odors = strength * (loadings[name] @ odor_vectors.T + private * own) / np.hypot(1.0, private)
+        more = np.maximum(amounts.sum(axis=1) - 1, 0)
+        of_mixtures = of_odors @ (amounts / (1 + subadditivity * more)[:, None])[len(odors) :].T
+        gains[name] = np.concatenate([of_odors, of_mixtures], axis=1)
+        columns = {f"amount of {odor}": amounts[:, k] for k, odor in enumerate(odors)} if mixtures else {}
+        sessions[name] = _simulate_session(name, rng, gains[name], names, columns, concentrations, n_blocks)
     return Lab(sessions, odor_vectors, loadings, gains)
 
 
@@ -134,11 +148,31 @@ def _check_counts(**counts: int) -> None:
             raise SchemaError(f"simulate_olfactory_lab: {name} must be at least 1, got {number}. Give one or more.")
 
 
+def _amounts(odors: tuple[str, ...], mixtures: Mapping[str, Mapping[str, float]], subadditivity: float) -> np.ndarray:
+    """Amount of each odor in each stimulus (n_odors + n_mixtures, n_odors): odors first, one each."""
+    if subadditivity < 0:
+        raise SchemaError(f"simulate_olfactory_lab: subadditivity is at least 0, got {subadditivity}. 0 adds gains.")
+    amounts = np.zeros((len(odors) + len(mixtures), len(odors)))
+    np.fill_diagonal(amounts, 1.0)
+    for row, (name, of) in zip(amounts[len(odors) :], mixtures.items(), strict=True):
+        absent = [odor for odor in of if odor not in odors]
+        if name in odors or absent or not of or min(of.values()) < 0 or sum(of.values()) <= 0:
+            what = f"component {absent[0]!r}, which is no odor" if absent else "an odor's name, or no amount above 0"
+            raise SchemaError(
+                f"simulate_olfactory_lab: mixture {name!r} has {what}. Say how much of which odors it holds, with a "
+                f"name of its own: {{'a+b': {{'a': 1, 'b': 1}}}}."
+            )
+        for odor, amount in of.items():
+            row[odors.index(odor)] = amount
+    return amounts
+
+
 def _simulate_session(
     name: str,
     rng: np.random.Generator,
     gain: np.ndarray,
     odors: tuple[str, ...],
+    of_odors: Mapping[str, np.ndarray],
     concentrations: tuple[float, ...],
     n_blocks: int,
 ) -> xr.Dataset:
@@ -162,6 +196,7 @@ def _simulate_session(
             "odor": np.array(odors)[odor],
             "concentration": np.asarray(concentrations)[level],
             "block": np.repeat(np.arange(n_blocks), len(stimuli)),
+            **{column: values[odor] for column, values in of_odors.items()},
             "valve_open": valve,
             "odor_onset": valve,
             "inhalation_onset": first,

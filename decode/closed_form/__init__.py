@@ -12,8 +12,7 @@ import numpy as np
 from sklearn import naive_bayes as sklearn_naive_bayes
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import RidgeClassifier
-from sklearn.pipeline import Pipeline
+from sklearn.linear_model import Ridge, RidgeClassifier, RidgeClassifierCV, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from ...datasets.errors import SchemaError
@@ -21,11 +20,13 @@ from ...datasets.folds import TEST, TRAIN
 from ...datasets.preprocess import BoxcarSmooth, Flatten, GaussianSmooth, SquareRoot, ZScore
 from ..decoders.nearest_centroid import NearestCentroid
 from ..decoders.pooled_lda import PooledLDA
+from ..steps import steps
 from ..trajectories.pca import PCA
-from . import lda, naive_bayes, nearest_centroid, ridge
-from .labelings import Labelings
+from . import lda, naive_bayes, nearest_centroid, ridge, ridge_cv
+from .labelings import Labelings, largest
 
 LARGEST_BATCH = 8_000_000  # numbers in one batch of indicators or decision values: 64 MB
+AT_ONCE = 1_000_000  # of them that are worked on at once: 8 MB, near the processor
 # steps that learn nothing from labels
 LABEL_FREE = (BoxcarSmooth, Flatten, GaussianSmooth, PCA, SquareRoot, StandardScaler, ZScore)
 
@@ -54,23 +55,33 @@ def solver_for(estimator: Any) -> Callable[[], Solver] | None:
     >>> solver_for(LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")) is None
     True
     """
-    *steps, final = flat_steps(estimator)
-    if not all(type(step) in LABEL_FREE for step in steps):
-        return None
+    final = _last_step(estimator)
     make = _CLOSED_FORMS.get(type(final))
     return make(final) if make else None
 
 
-def flat_steps(estimator: Any) -> list[Any]:
-    """The steps of a pipeline, those of nested pipelines in their place."""
-    if not isinstance(estimator, Pipeline):
-        return [estimator]
-    return [inner for _, step in estimator.steps if step not in (None, "passthrough") for inner in flat_steps(step)]
+def value_solver_for(estimator: Any) -> Callable[[], ridge.Ridge | ridge_cv.RidgeCV] | None:
+    """As ``solver_for``, for a regressor: ridge regression with an intercept, its penalty given or chosen; or None."""
+    final = _last_step(estimator)
+    if type(final) is RidgeCV:
+        is_plain = final.fit_intercept and final.scoring is None and final.cv is None and not final.alpha_per_target
+        return (lambda: ridge_cv.RidgeCV(final.alphas)) if is_plain and np.min(final.alphas) > 0 else None
+    if type(final) is not Ridge or not final.fit_intercept or final.positive or final.solver != "auto":
+        return None
+    is_number = np.ndim(final.alpha) == 0 and final.alpha > 0
+    return (lambda: ridge.Ridge(float(final.alpha))) if is_number else None
+
+
+def _last_step(estimator: Any) -> Any:
+    """The last step, if all before it learn nothing from labels; else None."""
+    *before, final = steps(estimator, inside_searches=False)
+    return final if all(type(step) in LABEL_FREE for step in before) else None
 
 
 def prepare(estimator: Any, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Training and test features after all steps before the last, fitted on the training trials."""
-    for step in flat_steps(estimator)[:-1]:
+    *before, _ = steps(estimator)
+    for step in before:
         fitted = clone(step).fit(train)
         train, test = fitted.transform(train), fitted.transform(test)
     return train, test
@@ -111,6 +122,37 @@ def predict_labelings(
     return out
 
 
+def predict_values(features: np.ndarray, targets: np.ndarray, estimator: Any, sides: np.ndarray) -> np.ndarray:
+    """Out-of-fold predictions of many targets of numbers, by one factorisation per fold.
+
+    Parameters
+    ----------
+    features, sides : as in ``predict_labelings``
+    targets : (n_targets, n_trials)
+
+    Returns
+    -------
+    prediction (n_targets, n_folds, n_trials), NaN where a fold does not test
+
+    Raises
+    ------
+    SchemaError : the estimator has no closed form
+    """
+    make = value_solver_for(estimator)
+    if make is None:
+        raise SchemaError(_no_closed_form(estimator, "value_solver_for"))
+    out = np.full((len(targets), *sides.shape), np.nan)
+    for fold, side in enumerate(sides):
+        train, test = side == TRAIN, side == TEST
+        X_train, X_test = prepare(estimator, features[train], features[test])
+        out[:, fold, test] = make().fit(X_train).predict(targets[:, train].astype(np.float64), X_test)
+    return out
+
+
+def _no_closed_form(estimator: Any, ask: str) -> str:
+    return f"{type(estimator).__name__} has no closed form. Ask {ask} first, and loop where it says None."
+
+
 def predict_labelings_over_bins(
     bins: Sequence[np.ndarray], labels: np.ndarray, n_classes: int, estimator: Any, sides: np.ndarray
 ) -> np.ndarray:
@@ -130,9 +172,7 @@ def predict_labelings_over_bins(
     """
     make = solver_for(estimator)
     if make is None:
-        raise SchemaError(
-            f"{type(estimator).__name__} has no closed form. Ask solver_for first, and loop where it says None."
-        )
+        raise SchemaError(_no_closed_form(estimator, "solver_for"))
     starts = np.concatenate([[0], np.cumsum((sides == TEST).sum(axis=1))])
     out = np.full((len(labels), starts[-1], len(bins)), -1, np.int16)
     for fold, side in enumerate(sides):
@@ -148,9 +188,16 @@ def predict_labelings_over_bins(
 
 def choose(solver: Solver, labelings: Labelings, X_test: np.ndarray) -> np.ndarray:
     """Positions (n_labelings, n_test) of the classes with the largest decision value, among those in training."""
-    values = solver.decide(labelings, X_test)
-    values[np.broadcast_to(labelings.counts[:, None, :] == 0, values.shape)] = -np.inf
-    return values.argmax(axis=2)
+    size_of_one = labelings.n_classes * max(labelings.labels.shape[1], *X_test.shape)
+    return np.concatenate([_choose(solver, part, X_test) for part in labelings.parts(max(1, AT_ONCE // size_of_one))])
+
+
+def _choose(solver: Solver, labelings: Labelings, X_test: np.ndarray) -> np.ndarray:
+    by_class = np.moveaxis(solver.decide(labelings, X_test), 2, 0)
+    is_absent = labelings.counts.T[:, :, None] == 0
+    if is_absent.any():
+        by_class[np.broadcast_to(is_absent, by_class.shape)] = -np.inf
+    return largest(list(by_class))
 
 
 def batches(n_labelings: int, size_of_one: int) -> list[slice]:
@@ -174,6 +221,11 @@ def _ridge_classifier(final: RidgeClassifier) -> Callable[[], Solver] | None:
     return (lambda: ridge.Ridge(float(final.alpha))) if is_plain and final.alpha > 0 else None
 
 
+def _ridge_classifier_cv(final: RidgeClassifierCV) -> Callable[[], Solver] | None:
+    is_plain = final.fit_intercept and final.scoring is None and final.cv is None and final.class_weight is None
+    return (lambda: ridge_cv.RidgeCV(final.alphas)) if is_plain and np.min(final.alphas) > 0 else None
+
+
 def _nearest_centroid(final: NearestCentroid) -> Callable[[], Solver]:
     return nearest_centroid.NearestCentroid
 
@@ -186,6 +238,7 @@ _CLOSED_FORMS: dict[type, Callable[[Any], Callable[[], Solver] | None]] = {
     LinearDiscriminantAnalysis: _lda,
     PooledLDA: _pooled_lda,
     RidgeClassifier: _ridge_classifier,
+    RidgeClassifierCV: _ridge_classifier_cv,
     NearestCentroid: _nearest_centroid,
     sklearn_naive_bayes.GaussianNB: _gaussian_nb,
 }

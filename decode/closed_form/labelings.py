@@ -4,6 +4,9 @@ Everything that a closed form needs of the labels is a count of trials or a sum 
 so the indicators are made once and serve every fold's bins.
 """
 
+from collections.abc import Sequence
+from copy import copy
+
 import numpy as np
 
 
@@ -33,6 +36,17 @@ class Labelings:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def parts(self, n_labelings: int) -> list["Labelings"]:
+        """The same in parts of at most so many labelings, which share memory with the whole."""
+        out = []
+        for start in range(0, len(self), n_labelings):
+            at = slice(start, start + n_labelings)
+            part = copy(self)
+            part.labels, part.counts, part.share = self.labels[at], self.counts[at], self.share[at]
+            part.indicators = self.indicators[start * self.n_classes : at.stop * self.n_classes]
+            out.append(part)
+        return out
+
     @property
     def log_share(self) -> np.ndarray:
         """Logarithm of the shares; -inf for a class without trials, which is then never chosen."""
@@ -60,3 +74,12 @@ def evaluate(weights: np.ndarray, constants: np.ndarray, features: np.ndarray) -
     n_labelings, n_classes, p = weights.shape
     values = (features @ weights.reshape(-1, p).T).reshape(len(features), n_labelings, n_classes)
     return values.transpose(1, 0, 2) + constants[:, None, :]
+
+
+def largest(by_class: Sequence[np.ndarray]) -> np.ndarray:
+    """Position, int16, of the class whose array is largest, element by element; the first of equals."""
+    best, position = by_class[0], np.zeros(by_class[0].shape, np.int16)
+    for place, values in enumerate(by_class[1:], start=1):
+        np.maximum(position, (values > best) * np.int16(place), out=position)  # places ascend; masks are slow
+        best = np.maximum(best, values)
+    return position

@@ -66,29 +66,38 @@ class LDA:
     def decide(self, labelings: Labelings, X_test: np.ndarray) -> np.ndarray:
         """Decision values (n_labelings, n_test, n_classes) for X_test (n_test, n_features)."""
         test = (np.asarray(X_test, dtype=np.float64) - self.mean_) @ self.basis_
-        return evaluate(*self._solve(labelings), test)
+        mixing, scaled, constants = self._solve(labelings)
+        projected = (test @ scaled.reshape(-1, scaled.shape[2]).T).reshape(len(test), len(labelings), -1)
+        values = mixing @ projected.transpose(1, 2, 0)
+        values += constants[:, :, None]
+        return values.transpose(0, 2, 1)
 
     def coefficients(self, labelings: Labelings) -> tuple[np.ndarray, np.ndarray]:
         """Weights (n_labelings, n_classes, n_features) and constants (n_labelings, n_classes)."""
-        solution, constant = self._solve(labelings)
-        weights = solution @ self.basis_.T
-        return weights, constant - weights @ self.mean_
+        mixing, scaled, constants = self._solve(labelings)
+        weights = mixing @ scaled @ self.basis_.T
+        return weights, constants - weights @ self.mean_
 
-    def _solve(self, labelings: Labelings) -> tuple[np.ndarray, np.ndarray]:
-        """A^-1 m_k in the eigenbasis (n_labelings, n_classes, r), and the constants (n_labelings, n_classes)."""
+    def _solve(self, labelings: Labelings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Z (n_labelings, n_classes, n_classes) and Y (n_labelings, n_classes, r), and the constants.
+
+        A^-1 m_k is row k of Z Y in the eigenbasis, Y = M D^-1 and Z' = (I - (1-s) P M D^-1 M')^-1; the constants are
+        (n_labelings, n_classes). The product is left to the caller, who needs it for few trials only.
+        """
         means, share = labelings.means(self.train_), labelings.share
-        within_trace = self.eigenvalues_.sum() - np.sum(share * np.sum(means**2, axis=2), axis=1)
+        norms = np.einsum("lkr,lkr->lk", means, means)
+        within_trace = self.eigenvalues_.sum() - np.sum(share * norms, axis=1)
         if self.shrinkage is None:
             shrinkage = self._ledoit_wolf(labelings, means, within_trace)
         else:
             shrinkage = np.full(len(labelings), float(self.shrinkage))
         load = shrinkage * within_trace / self.n_features_
         diagonal = (1 - shrinkage)[:, None] * self.eigenvalues_ + load[:, None]
-        scaled = means / diagonal[:, None, :]
+        scaled = means * (1 / diagonal)[:, None, :]
         gram = means @ scaled.transpose(0, 2, 1)
         inner = np.eye(labelings.n_classes) - (1 - shrinkage)[:, None, None] * share[:, :, None] * gram
-        solution = np.linalg.solve(inner.transpose(0, 2, 1), scaled)
-        return solution, labelings.log_share - 0.5 * np.sum(means * solution, axis=2)
+        mixing = np.linalg.inv(inner.transpose(0, 2, 1))  # of a few classes, and used twice
+        return mixing, scaled, labelings.log_share - 0.5 * np.einsum("lkj,lkj->lk", mixing, gram)
 
     def _ledoit_wolf(self, labelings: Labelings, means: np.ndarray, within_trace: np.ndarray) -> np.ndarray:
         """Ledoit-Wolf shrinkage (n_labelings,) of the within-class residuals, as scikit-learn computes it."""

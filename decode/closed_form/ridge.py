@@ -14,6 +14,8 @@ from scipy.linalg import cho_factor, cho_solve
 
 from .labelings import Labelings
 
+LARGEST_HAT = 10_000_000  # numbers in a hat matrix: 80 MB; larger ones, of long recordings, are never made
+
 
 class Ridge:
     """Predictions of ridge regression with an intercept, for many targets of one training set.
@@ -49,9 +51,11 @@ class Ridge:
 
     def predict(self, targets: np.ndarray, X_test: np.ndarray) -> np.ndarray:
         """Predictions (n_targets, n_test) for targets (n_targets, n_train)."""
-        hat = (np.asarray(X_test, dtype=np.float64) - self.mean_) @ self.solver_
+        test = np.asarray(X_test, dtype=np.float64) - self.mean_
         mean = targets.mean(axis=1, keepdims=True)
-        return (targets - mean) @ hat.T + mean
+        if len(test) * targets.shape[1] > LARGEST_HAT:
+            return (targets - mean) @ self.solver_.T @ test.T + mean
+        return (targets - mean) @ (test @ self.solver_).T + mean
 
     def decide(self, labelings: Labelings, X_test: np.ndarray) -> np.ndarray:
         """Regression of class indicators -1 and 1: (n_labelings, n_test, n_classes)."""

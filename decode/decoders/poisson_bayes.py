@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...datasets.errors import SchemaError
@@ -107,6 +108,7 @@ class PoissonBayes(ClassifierMixin, BaseEstimator):
         SchemaError : a negative value, a prior without weight
         """
         X, y = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
         refuse_negative(X, "PoissonBayes")
         self.classes_, position = np.unique(y, return_inverse=True)
         present = np.ones((len(X), 1), bool)

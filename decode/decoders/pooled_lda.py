@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.covariance import ledoit_wolf
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...datasets.errors import SchemaError
@@ -39,6 +40,7 @@ class PooledLDA(ClassifierMixin, BaseEstimator):
         SchemaError : no feature varies within the classes
         """
         X, y = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
         self.classes_, position = np.unique(y, return_inverse=True)
         counts = np.bincount(position)
         means = np.zeros((len(self.classes_), X.shape[1]))

@@ -7,7 +7,18 @@ from typing import Any
 
 from ..decoders import build
 
-REDUCERS = {"pca": "mitral.decode.trajectories.pca:PCA"}
+REDUCERS = {
+    "demixed_pca": "mitral.decode.trajectories.demixed_pca:DemixedPCA",
+    "factor_analysis": "mitral.decode.trajectories.factor_analysis:FactorAnalysis",
+    "gpfa": "mitral.decode.trajectories.gpfa:GPFA",
+    "hmm": "mitral.decode.trajectories.hmm:GaussianHMM",
+    "lds": "mitral.decode.trajectories.lds:LDS",
+    "mixture_lds": "mitral.decode.trajectories.mixture_lds:MixtureLDS",
+    "pca": "mitral.decode.trajectories.pca:PCA",
+    "poisson_lds": "mitral.decode.trajectories.poisson_lds:PoissonLDS",
+    "probabilistic_pca": "mitral.decode.trajectories.factor_analysis:ProbabilisticPCA",
+    "tensor_components": "mitral.decode.trajectories.tensor_components:TensorComponents",
+}
 
 
 def make_reducer(name: str, **parameters: Any) -> Any:

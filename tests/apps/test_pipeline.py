@@ -221,6 +221,14 @@ def test_trajectories_do_not_change_decoding_names(shared):
     assert fine.trajectories["mouse-1"].sizes["latent"] == 1
 
 
+@pytest.mark.parametrize("reducer", ["factor_analysis", "demixed_pca"])
+def test_other_reducers_make_the_trajectories_of_a_run(shared, reducer):
+    """By name; one that learns from a target is handed that of the run, and the trajectory says so."""
+    trajectory = run(tiny(trajectory={"reducer": reducer}), shared).trajectories["mouse-1"]
+    assert trajectory.sizes["latent"] == 2 and trajectory["in_fit"].all()
+    assert trajectory.attrs.get("target") == ("odor" if reducer == "demixed_pca" else None)
+
+
 def test_trajectories_are_fitted_on_all_trials_and_marked(shared):
     """One trajectory for each session, in the window asked for, never to be scored."""
     trajectories = run(tiny(), shared).trajectories

@@ -101,6 +101,12 @@ def test_axes_fitted_on_some_trials_say_on_how_many(made):
     assert "fitted on 192 of 240 trials; the other 48" in fitted_on(made["trajectory"]("m", n_fitted=192))
 
 
+def test_axes_that_were_fitted_to_the_target_say_that_the_picture_proves_nothing(paths):
+    """A supervised space moves conditions apart on noise too; several targets are named."""
+    supervised = paths["mouse-1"].assign_attrs(target=["odor", "concentration"])
+    assert "fitted to odor and concentration, which moves its values apart even where" in fitted_on(supervised)
+
+
 def test_axes_of_unknown_origin_claim_nothing(paths):
     """Without the mark nothing is guessed."""
     assert "is not recorded" in fitted_on(paths["mouse-1"].drop_vars("in_fit"))

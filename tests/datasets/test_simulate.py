@@ -250,3 +250,47 @@ def test_a_lab_that_cannot_be_is_refused(changed, match):
 def test_simulators_are_listed_by_name():
     """A configuration names them."""
     assert resolve("olfactory_lab", SIMULATORS, what="simulator") is simulate_olfactory_lab
+
+
+RATIO = {"hexanal, a little eugenol": {"hexanal": 0.9, "eugenol": 0.1}, "both": {"hexanal": 1, "eugenol": 1}}
+
+
+@pytest.mark.parametrize(("subadditivity", "of_both"), [(0.0, 1.0), (1.0, 0.5)])
+def test_a_mixture_has_the_gains_of_its_components(subadditivity, of_both):
+    """Amount by amount where it adds to one; the sum of both where gains add, the mean at subadditivity 1."""
+    lab = simulate_olfactory_lab(random_state=0, **SMALL, mixtures=RATIO, subadditivity=subadditivity)
+    for gain in lab.gains.values():
+        hexanal, eugenol = gain[:, ODORS.index("hexanal")], gain[:, ODORS.index("eugenol")]
+        assert gain.shape[1] == len(ODORS) + 2
+        assert_allclose(gain[:, -2], 0.9 * hexanal + 0.1 * eugenol)
+        assert_allclose(gain[:, -1], of_both * (hexanal + eugenol))
+
+
+def test_mixtures_are_stimuli_of_every_block_with_their_amounts(small):
+    """A column of amounts for each odor; odors themselves have one of themselves, and the same gains as without."""
+    lab = simulate_olfactory_lab(random_state=0, **SMALL, mixtures=RATIO)
+    session = lab.sessions["mouse-1"]
+    assert session.sizes["trial"] == 2 * 2 * (len(ODORS) + 2)
+    amounts = np.stack([session[f"amount of {odor}"].values for odor in ODORS], axis=1)
+    odor = session["odor"].values
+    assert amounts[odor == "both"].sum() == 2 * np.sum(odor == "both")
+    assert_array_equal(session["amount of eugenol"].values[odor == "hexanal, a little eugenol"], 0.1)
+    assert_array_equal(amounts[odor == "limonene"], np.tile(np.equal(ODORS, "limonene"), (4, 1)))
+    assert_array_equal(lab.gains["mouse-1"][:, : len(ODORS)], small.gains["mouse-1"])
+    assert "amount of eugenol" not in small.sessions["mouse-1"].coords
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"mixtures": {"hexanal": {"eugenol": 1}}}, "mixture 'hexanal' has an odor's name, or no amount above 0"),
+        ({"mixtures": {"x": {}}}, "mixture 'x' has an odor's name, or no amount above 0"),
+        ({"mixtures": {"x": {"musk": 1}}}, "mixture 'x' has component 'musk', which is no odor"),
+        ({"mixtures": {"x": {"hexanal": -1}}}, "mixture 'x' has an odor's name, or no amount above 0"),
+        ({"subadditivity": -0.1}, "subadditivity is at least 0, got -0.1"),
+    ],
+)
+def test_a_mixture_that_cannot_be_is_refused(options, said):
+    """With its name, and how to write one."""
+    with pytest.raises(SchemaError, match=said):
+        simulate_olfactory_lab(random_state=0, **SMALL, **options)

@@ -234,3 +234,17 @@ def test_a_pipeline_of_any_estimator_with_probabilities_is_taken(make_activity):
     activity = make_activity()
     p = predict_probabilities(activity, "odor", make_pipeline(LogisticRegression()), folds_of(activity))
     assert_allclose(p.max("fold").sum("label"), 1.0)
+
+
+def test_a_score_of_probabilities_is_that_of_the_calibrated_ones(make_activity):
+    """Calibration changes the log-loss, so score and probabilities stay of one kind; a null of the old ones goes."""
+    activity = make_activity(n_trials=60, n_odors=3, strength=0.5)
+    folds, decoder = folds_of(activity), make_decoder("naive_bayes")
+    result = cross_validate(activity, "odor", decoder, folds, metric="log_loss").assign_attrs(p_value=0.5)
+    same = with_probabilities(result, activity, decoder, folds)
+    xr.testing.assert_allclose(same[["score", "probability"]], result[["score", "probability"]])
+    calibrated = with_probabilities(result, activity, decoder, folds, calibration="temperature")
+    p, truth = calibrated["probability"].max("fold").values, calibrated["target"].values
+    assert_allclose(calibrated.attrs["score_mean"], -np.mean(np.log(p[np.arange(60), truth])))
+    assert calibrated.attrs["score_mean"] != result.attrs["score_mean"]
+    assert "p_value" not in calibrated.attrs and "p_value" in result.attrs

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.feature_selection import SelectKBest
@@ -13,10 +14,11 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.naive_bayes import GaussianNB as SklearnGaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
 
 from mitral.datasets.errors import SchemaError
 from mitral.decode import closed_form
-from mitral.decode.closed_form import predict_labelings, predict_labelings_over_bins, solver_for
+from mitral.decode.closed_form import predict_labelings, predict_labelings_over_bins, predict_values, solver_for
 from mitral.decode.closed_form.labelings import Labelings
 from mitral.decode.closed_form.lda import LDA
 from mitral.decode.closed_form.naive_bayes import GaussianNB
@@ -170,3 +172,24 @@ def test_what_has_no_closed_form_is_left_to_the_loop(estimator):
     assert solver_for(estimator) is None
     with pytest.raises(SchemaError, match=r"has no closed form. Ask solver_for first"):
         predict_labelings_over_bins([np.zeros((2, 2))], np.zeros((1, 2), int), 2, estimator, np.array([[1, 2]]))
+
+
+@pytest.mark.parametrize("n_units", [8, 60])
+def test_many_targets_of_numbers_share_one_factorisation(n_units):
+    """Out-of-fold predictions of ridge regression for true and permuted numbers are scikit-learn's."""
+    rng = np.random.default_rng(0)
+    features, sides = rng.normal(size=(40, n_units)), np.where(np.arange(40) % 4 == np.arange(4)[:, None], 2, 1)
+    targets = np.array([rng.permutation(rng.normal(size=40)) for _ in range(3)])
+    estimator = make_pipeline(StandardScaler(), SklearnRidge(2.0))
+    found = predict_values(features, targets, estimator, sides)
+    for target, prediction in zip(targets, found, strict=True):
+        for side, row in zip(sides, prediction, strict=True):
+            expected = clone(estimator).fit(features[side == 1], target[side == 1]).predict(features[side == 2])
+            assert_allclose(row[side == 2], expected, atol=1e-10)
+            assert np.isnan(row[side == 1]).all()
+
+
+def test_numbers_without_a_closed_form_are_refused():
+    """A regressor that needs a loop says so."""
+    with pytest.raises(SchemaError, match="SVR has no closed form. Ask value_solver_for first"):
+        predict_values(np.zeros((4, 2)), np.zeros((1, 4)), SVR(), np.array([[1, 1, 2, 2]]))

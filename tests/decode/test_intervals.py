@@ -57,6 +57,23 @@ def test_the_interval_over_groups_covers_the_truth():
     assert abs(coverage(drawn, 0.6) - 0.95) < 3 * 0.0126
 
 
+def test_a_metric_of_probabilities_is_resampled_with_its_probabilities():
+    """The interval of the area under the curve holds the score, is narrower with more trials, and is no point."""
+    rng = np.random.default_rng(0)
+
+    def result(n):
+        here = decoded(rng.random(n) < 0.6)
+        p = rng.random((1, n, 4)) + 0.8 * np.eye(4)[here["target"].values][None]
+        here = here.assign(probability=(("fold", "trial", "label"), p / p.sum(axis=2, keepdims=True)))
+        score = metrics.auroc(here["target"].values, here["probability"].values[0])
+        return here.assign_attrs(metric="auroc", score_mean=score)
+
+    few, many = (with_interval(result(n), n_bootstrap=300, random_state=0) for n in (40, 640))
+    for each in (few, many):
+        assert limits(each)[0] < each.attrs["score_mean"] < limits(each)[1]
+    assert 2 < np.diff(limits(few))[0] / np.diff(limits(many))[0] < 8  # the square root of 16 is 4
+
+
 @pytest.mark.slow
 def test_the_interval_over_animals_covers_the_truth():
     """300 labs of 5 mice that differ (sd 0.15): at least 95 % hold the mean, less 3 standard errors of 0.0126.

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 from sklearn.metrics import balanced_accuracy_score, r2_score
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 
 from mitral.datasets.errors import SchemaError
@@ -15,12 +16,17 @@ from mitral.datasets.folds import make_folds
 from mitral.datasets.preprocess import Flatten, SquareRoot
 from mitral.decode import over_time
 from mitral.decode.decoders import make_decoder
+from mitral.decode.null_schemes import ExchangeBlocks
+from mitral.decode.nulls import with_null
+from mitral.decode.onset import onset
 from mitral.decode.over_time import (
     cross_validate_over_time,
     cumulate,
     generalise_over_time,
     with_null_over_time,
 )
+from mitral.decode.prepare import takes_three_axes
+from mitral.decode.score import cross_validate
 
 ONSET = 4
 
@@ -63,7 +69,7 @@ def test_scores_are_those_of_a_loop_over_bins(name, n_units):
     folds = make_folds(activity, target="odor", n_folds=4, random_state=0)
     result = cross_validate_over_time(activity, "odor", ESTIMATORS[name], folds)
     general = generalise_over_time(activity, "odor", ESTIMATORS[name], folds)
-    three_axes = over_time.takes_three_axes(ESTIMATORS[name])
+    three_axes = takes_three_axes(ESTIMATORS[name])
     X, y = activity.values, activity["odor"].values
     expected = np.zeros((5, 5))
     for at in range(5):
@@ -78,14 +84,53 @@ def test_scores_are_those_of_a_loop_over_bins(name, n_units):
     assert_allclose(result["score"].values, np.diag(expected))
 
 
-def test_numbers_are_decoded_over_time_too():
-    """A regressor gives R² at every bin, from the same folds."""
+@pytest.mark.parametrize(
+    "estimator", [Ridge(10.0), make_pipeline(SquareRoot(), Flatten(), Ridge(10.0)), KNeighborsRegressor()]
+)
+def test_numbers_are_decoded_over_time_too(estimator):
+    """A regressor gives R² at every bin, from the same folds, with or without a closed form.
+
+    Square roots are float32, and scikit-learn's ridge stays in float32 where the closed form does not: 1e-5.
+    """
     activity = recording()
     folds = make_folds(activity, target="odor", n_folds=4, random_state=0)
-    result = cross_validate_over_time(activity, "depth", Ridge(10.0), folds)
+    result = cross_validate_over_time(activity, "depth", estimator, folds)
+    general = generalise_over_time(activity, "depth", estimator, folds)
+    assert_allclose(np.diag(general["score"]), result["score"], atol=1e-5)
     out_of_fold = np.nansum(result["prediction"].values, axis=0)
     assert_allclose(result["score"].values, [r2_score(activity["depth"], column) for column in out_of_fold.T])
     assert result["score"].values[ONSET:].min() > 0.5 > result["score"].values[:ONSET].max()
+
+
+def test_a_null_of_numbers_is_that_of_fitting_anew(monkeypatch):
+    """Ridge regression shares one factorisation among permutations, with the same scores as the loop."""
+    activity = recording(n_times=6)
+    folds = make_folds(activity, target="odor", n_folds=4, random_state=0)
+    estimator = make_decoder("ridge", alpha=10.0)
+    result = cross_validate_over_time(activity, "depth", estimator, folds)
+    arguments = (result, activity, estimator, folds)
+    fast = with_null_over_time(*arguments, n_permutations=19, random_state=3)
+    monkeypatch.setattr(over_time, "value_solver_for", lambda estimator: None)
+    slow = with_null_over_time(*arguments, n_permutations=19, random_state=3)
+    assert_allclose(fast["null_score"].values, slow["null_score"].values, atol=1e-9)
+    assert np.all(fast["p_familywise"].values[ONSET:] == 0.05)
+
+
+def test_probabilities_are_scored_over_time_as_at_one_bin():
+    """A metric of probabilities at a bin is that of cross_validate on the bin; the result keeps the probabilities."""
+    activity = recording(n_times=3, strength=0.3)
+    folds = make_folds(activity, target="odor", n_folds=4, random_state=0)
+    estimator = make_decoder("logistic")
+    result = cross_validate_over_time(activity, "odor", estimator, folds, metric="log_loss")
+    general = generalise_over_time(activity, "odor", estimator, folds, metric="log_loss")
+    for time in range(3):
+        single = cross_validate(activity.isel(time=[time]), "odor", estimator, folds, metric="log_loss")
+        assert_allclose(result["score"][time], single.attrs["score_mean"])
+        assert_allclose(result["fold_score"][:, time], single["score"])
+        assert_allclose(result["probability"][:, :, time], single["probability"])
+    assert_allclose(np.diag(general["score"]), result["score"])
+    null = with_null_over_time(result, activity, estimator, folds, n_permutations=2, random_state=0)["null_score"]
+    assert null.shape == (2, 3) and np.all(null > 0)
 
 
 def test_a_permuted_null_is_that_of_fitting_anew(monkeypatch):
@@ -104,7 +149,7 @@ def test_a_permuted_null_is_that_of_fitting_anew(monkeypatch):
     assert_allclose(fast["p_familywise"].values, expected)
     assert np.all(fast["p_familywise"].values >= fast["p_value"].values)
     assert np.all(fast["p_familywise"].values[ONSET:] == 0.05)
-    assert fast.attrs["null_scheme"].endswith("within block")
+    assert fast.attrs["null_scheme"].endswith("within block, alike at all bins")
 
 
 def test_familywise_p_keeps_its_level_on_noise():
@@ -147,3 +192,32 @@ def test_folds_of_other_trials_are_refused():
     folds = make_folds(activity, target="odor", n_folds=4, random_state=0)
     with pytest.raises(SchemaError, match="Make the folds from this very activity"):
         cross_validate_over_time(activity.isel(trial=slice(30)), "odor", ESTIMATORS["lda"], folds)
+
+
+def test_labels_in_runs_give_no_p_value_over_time():
+    """Trials that come class by class cannot be exchanged: slow drift would pass for the target."""
+    activity = recording(n_trials=60)
+    activity = activity.isel(trial=np.argsort(activity["odor"].values, kind="stable"))
+    folds = make_folds(activity, target="odor", n_folds=3, random_state=0)
+    result = cross_validate_over_time(activity, "odor", ESTIMATORS["lda"], folds)
+    result = with_null_over_time(result, activity, ESTIMATORS["lda"], folds, n_permutations=19, random_state=0)
+    assert "p_value" not in result and "p_familywise" not in result
+    assert any("labels come in runs" in said for said in result.attrs["warnings"])
+    with pytest.raises(SchemaError, match="no family-wise p values. No p value: labels come in runs"):
+        onset(result)
+
+
+def test_another_scheme_draws_the_labels_of_all_bins():
+    """Labels of whole blocks change places, alike at all bins; the null says so."""
+    activity = recording(n_trials=96, strength=0.5)
+    activity = activity.assign_coords(odor=("trial", np.array(["a", "b"])[activity["block"].values % 2]))
+    folds = make_folds(activity, target="odor", n_folds=2, random_state=0, group="block")
+    result = cross_validate_over_time(activity, "odor", ESTIMATORS["lda"], folds)
+    given = {"n_permutations": 19, "random_state": 0, "scheme": ExchangeBlocks("block")}
+    found = with_null_over_time(result, activity, ESTIMATORS["lda"], folds, **given)
+    single = cross_validate(activity.isel(time=[2]), "odor", ESTIMATORS["lda"], folds)
+    single = with_null(single, activity.isel(time=[2]), ESTIMATORS["lda"], folds, **given)
+    assert_allclose(found["null_score"][:, 2], single["null_score"])
+    assert "block" in found.attrs["null_scheme"]
+    with pytest.raises(SchemaError, match="Give one of them"):
+        with_null_over_time(result, activity, ESTIMATORS["lda"], folds, **given, within="block")

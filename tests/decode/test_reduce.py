@@ -81,8 +81,28 @@ def test_a_lazy_activity_gives_the_same_and_is_computed_once(make_activity, no_c
     """Checks compute nothing."""
     activity = make_activity()
     lazy = activity.copy(data=dask.array.from_array(activity.values, chunks=(10, 2, 6)))
+    reducer = PerBin(TruncatedSVD(2, random_state=0))
     with no_compute(at_most=1):
-        xr.testing.assert_identical(reduce(lazy, PCA(2)), reduce(activity, PCA(2)))
+        xr.testing.assert_identical(reduce(lazy, reducer), reduce(activity, reducer))
+
+
+def test_values_for_each_bin_are_handed_to_the_reducer(make_activity):
+    """A target over time reaches the fit for the trials of the fit, and its name is kept."""
+
+    class Listens(PCA):
+        def fit(self, X, y=None):
+            heard.append(y)
+            return super().fit(X)
+
+    heard, activity = [], make_activity()
+    place = activity.isel(unit=0, drop=True).rename("place")
+    trajectory = reduce(activity, Listens(2), target=place, fit_on=np.arange(40) < 30)
+    assert_array_equal(heard[-1], place[:30])
+    assert trajectory.attrs["target"] == "place"
+    with pytest.raises(SchemaError, match="target 'place' has dims .*The first difference is in 'trial'"):
+        reduce(activity, Listens(2), target=place[1:])
+    with pytest.raises(SchemaError, match="The first difference is in 'time'"):
+        reduce(activity, Listens(2), target=place[:, :1])
 
 
 @pytest.mark.parametrize(

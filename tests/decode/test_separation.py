@@ -98,7 +98,7 @@ def test_a_space_that_was_fitted_to_the_target_of_these_trials_is_refused():
     fitted = activity().rename(unit="latent").assign_coords(
         latent=np.arange(8), in_fit=("trial", np.ones(40, bool))
     )
-    fitted = fitted.assign_attrs(reducer_target="odor")
+    fitted = fitted.assign_attrs(target="odor")
     with pytest.raises(LeakageError, match="fitted to 'odor' on 40 of these trials"):
         separation_over_time(fitted, "odor", n_permutations=20, random_state=0)
     elsewhere = fitted.assign_coords(in_fit=("trial", np.zeros(40, bool)))
