@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student
 from sklearn.base import clone
 
 from ..datasets.errors import ConfigError, SchemaError
@@ -55,7 +56,11 @@ def derange(labels: np.ndarray, rng: np.random.Generator, *, among: np.ndarray |
 
 
 def best_setting(
-    settings: Sequence[Any], pretenders: Iterable[Any], score_of: Callable[[Any, Any], Sequence[float]]
+    settings: Sequence[Any],
+    pretenders: Iterable[Any],
+    score_of: Callable[[Any, Any], Sequence[float]],
+    *,
+    cautious: bool = False,
 ) -> tuple[int, int]:
     """The setting, and the option within it, that does best on average over pretended targets.
 
@@ -64,6 +69,8 @@ def best_setting(
     settings : what is fitted, such as aligners
     pretenders : pretended targets
     score_of : (setting, pretender) -> a score for each option, larger is better; a SchemaError rules the setting out
+    cautious : the first option is only left for one that beats it over pretenders by the lower end of Student's
+        one-sided interval of 95 %; the best of several options beats it by luck otherwise
 
     Returns
     -------
@@ -83,16 +90,25 @@ def best_setting(
     best, last = (-np.inf, 0, 0), None
     for number, setting in enumerate(settings):
         try:
-            scores = np.mean([score_of(setting, pretender) for pretender in pretenders], axis=0)
+            scores = np.array([score_of(setting, pretender) for pretender in pretenders])
         except SchemaError as error:
             last = error
             continue
-        option = int(np.argmax(scores))
-        if scores[option] > best[0]:
-            best = (float(scores[option]), number, option)
+        mean = scores.mean(axis=0)
+        option = int(np.argmax(mean))
+        gained = scores[:, option] - scores[:, 0]
+        if cautious and len(gained) > 1 and gained.mean() <= least_gain(gained):
+            option = 0
+        if mean[option] > best[0]:
+            best = (float(mean[option]), number, option)
     if best[0] == -np.inf and last is not None:
         raise last
     return best[1], best[2]
+
+
+def least_gain(gained: np.ndarray) -> float:
+    """What a mean of gains (n > 1) has to exceed: Student's 95 % quantile times its standard error."""
+    return float(student.ppf(0.95, len(gained) - 1) * gained.std(ddof=1) / np.sqrt(len(gained)))
 
 
 def log_posterior(decoder: Any, X: np.ndarray, n_labels: int) -> np.ndarray:
@@ -119,6 +135,22 @@ def log_posterior(decoder: Any, X: np.ndarray, n_labels: int) -> np.ndarray:
     out = np.full((len(X), n_labels), -np.inf)
     out[:, np.asarray(decoder.classes_, int)] = found
     return out
+
+
+def some_animals(sources: Sequence[str], animals: Mapping[str, str], n_animals: int | None, seed: Any) -> list[str]:
+    """Sessions of a random choice of animals, in the order of ``sources``; None keeps all.
+
+    Raises
+    ------
+    SchemaError : fewer animals than asked for, or none asked for
+    """
+    names = list(dict.fromkeys(animals[session] for session in sources))
+    if n_animals is None:
+        return list(sources)
+    if not 1 <= n_animals <= len(names):
+        raise SchemaError(f"n_sources={n_animals}, and there are {len(names)} other animals. Take 1 to that many.")
+    kept = {names[k] for k in np.random.default_rng(seed).permutation(len(names))[:n_animals]}
+    return [session for session in sources if animals[session] in kept]
 
 
 def of_conditions(X: np.ndarray, y: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

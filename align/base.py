@@ -24,6 +24,7 @@ ALIGNERS = {
     "none": "mitral.align.none:Unaligned",
     "procrustes": "mitral.align.procrustes:Procrustes",
     "ridge": "mitral.align.ridge:RidgeToShared",
+    "shared_private": "mitral.align.shared_private:SharedPrivate",
     "similarity": "mitral.align.similarity:SimilarityMatching",
     "sinkhorn": "mitral.align.transport:Sinkhorn",
     "srm": "mitral.align.srm:SharedResponse",

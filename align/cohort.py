@@ -148,6 +148,20 @@ def align(
     )
 
 
+def until(cohort: Cohort, stop_s: float) -> dict[str, xr.DataArray]:
+    """The cohort up to a time, for a curve of what is known by then (``sweep`` over times).
+
+    Raises
+    ------
+    SchemaError : no bin before that time, with the session
+    """
+    cut = {session: activity.isel(time=activity["time"].to_numpy() < stop_s) for session, activity in cohort.items()}
+    for session, activity in cut.items():
+        if not activity.sizes["time"]:
+            raise SchemaError(f"session {session!r} has no bin before {stop_s} s. Ask for a later time.")
+    return cut
+
+
 def shared_means(latents: xr.DataArray, target: str) -> xr.DataArray:
     """Mean latents of every condition in every session: (session, condition, time, latent).
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-AMPLITUDES = np.concatenate([[0.0], np.geomspace(0.03, 30, 11)])
+AMPLITUDES = np.concatenate([[0.0], np.geomspace(0.05, 20, 7)])
 LEVEL = 1e3  # prior variance of a unit's level, in units of noise
 N_STEPS = 20  # of EM over the shares of the amplitudes
 
@@ -96,6 +96,12 @@ def _fill(filled: list[np.ndarray], n: list[np.ndarray]) -> None:
             values[~has] = S[np.ix_(~has, has)] @ np.linalg.solve(S[np.ix_(has, has)], values[has])
 
 
+def evidence(means: np.ndarray, n: np.ndarray, known: Tunings, share: float) -> float:
+    """Log of the marginal likelihood of all units: ``infer(...).log_p``, at half the cost."""
+    L = np.array([_evidence(a, share, means[n > 0], n, known)[0] for a in AMPLITUDES])
+    return float(_over_amplitudes(L)[1].sum())
+
+
 def infer(means: np.ndarray, n: np.ndarray, known: Tunings, share: float) -> Posterior:
     """Posterior of all responses, averaged over amplitudes and over the tunings that a unit may have.
 
@@ -110,54 +116,78 @@ def infer(means: np.ndarray, n: np.ndarray, known: Tunings, share: float) -> Pos
     The distribution of amplitudes over units is learned by EM on a fixed grid (adaptive shrinkage).
     Time O(n_amplitudes · (n_conditions³ + n_conditions · n_units · n_tunings)).
     """
-    seen = n > 0
-    Y, tuning = means[seen], known.tuning.T
-    with np.errstate(divide="ignore"):
-        log_weight = np.log(known.weight)
-    parts = [_given_amplitude(a, share, Y, n, tuning, log_weight) for a in AMPLITUDES]
-    L = np.array([one[0] for one in parts])
+    parts = [_given_amplitude(a, share, means[n > 0], n, known) for a in AMPLITUDES]
+    odds, log_p = _over_amplitudes(np.array([one[0] for one in parts]))
+    mean = np.einsum("au,aku->ku", odds, np.array([one[1] for one in parts]))
+    square = np.einsum("au,aku->ku", odds, np.array([one[2] for one in parts]))
+    return Posterior(mean, np.maximum(square - mean**2, 0.0), float(log_p.sum()))
+
+
+def _over_amplitudes(L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior of the amplitudes of each unit, and log p of each unit, from log p at each (n_amplitudes, n_units)."""
     most = L.max(axis=0)
     weight = np.full(len(L), 1 / len(L))
     for _ in range(N_STEPS):
         odds = weight[:, None] * np.exp(L - most)
         odds /= odds.sum(axis=0)
         weight = 0.9 * odds.mean(axis=1) + 0.1 / len(L)
-    log_total = most + np.log(np.sum(weight[:, None] * np.exp(L - most), axis=0))
-    odds = weight[:, None] * np.exp(L - log_total)
-    mean = np.einsum("au,aku->ku", odds, np.array([one[1] for one in parts]))
-    square = np.einsum("au,aku->ku", odds, np.array([one[2] for one in parts]))
-    return Posterior(mean, np.maximum(square - mean**2, 0.0), float(log_total.sum()))
+    log_p = most + np.log(np.sum(weight[:, None] * np.exp(L - most), axis=0))
+    return weight[:, None] * np.exp(L - log_p), log_p
 
 
-def _given_amplitude(
-    amplitude: float, share: float, Y: np.ndarray, n: np.ndarray, tuning: np.ndarray, log_weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """log p (n_units,), and first and second moment (n_conditions, n_units) of the responses, at one amplitude.
+class _Pieces(NamedTuple):
+    """What evidence and posterior share: Cholesky halves of C^-1 y, C^-1 B and C^-1 t, odds and scale of tunings, p."""
 
-    With C the covariance of the means without tunings and B that of all conditions with them, a tuning t adds
-    x = amplitude · share times t t': log p gains ½ [x p² / (1 + x q) - log(1 + x q)], q = t'C^-1 t, p = t'C^-1 y, and
-    the posterior mean gains x p / (1 + x q) · (t - B C^-1 t).
+    half: np.ndarray
+    gain: np.ndarray
+    variance: np.ndarray
+    turned: np.ndarray
+    odds: np.ndarray
+    scale: np.ndarray
+    p: np.ndarray
+
+
+def _evidence(
+    amplitude: float, share: float, Y: np.ndarray, n: np.ndarray, known: Tunings
+) -> tuple[np.ndarray, _Pieces]:
+    """log p (n_units,) at one amplitude.
+
+    With C the covariance of the means without tunings, a tuning t adds x = amplitude · share times t t': log p gains
+    ½ [x p² / (1 + x q) - log(1 + x q)],  q = t'C^-1 t,  p = t'C^-1 y.
     """
-    seen, own = n > 0, amplitude * (1 - share)
-    prior = own * np.eye(len(n)) + LEVEL
+    seen, x = n > 0, amplitude * share
+    prior = amplitude * (1 - share) * np.eye(len(n)) + LEVEL
     root = np.linalg.cholesky(prior[np.ix_(seen, seen)] + np.diag(1 / n[seen]))
     half, gain = np.linalg.solve(root, Y), np.linalg.solve(root, prior[seen])
+    variance = np.maximum(np.diag(prior) - np.sum(gain**2, axis=0), 0.0)
     log_p = -0.5 * np.sum(half**2, axis=0) - np.log(np.diag(root)).sum()
-    mean = gain.T @ half
-    square = mean**2 + np.maximum(np.diag(prior) - np.sum(gain**2, axis=0), 0.0)[:, None]
-    x = amplitude * share
+    turned = np.linalg.solve(root, known.tuning.T[seen])
     if x == 0:
-        return log_p, mean, square
-    turned = np.linalg.solve(root, tuning[seen])
-    scale = x / (1 + x * np.sum(turned**2, axis=0))  # (n_tunings,)
-    p = turned.T @ half  # (n_tunings, n_units)
+        nothing = np.zeros((turned.shape[1], Y.shape[1]))
+        return log_p, _Pieces(half, gain, variance, turned, nothing, np.zeros(turned.shape[1]), nothing)
+    with np.errstate(divide="ignore"):
+        log_weight = np.log(known.weight)
+    scale = x / (1 + x * np.sum(turned**2, axis=0))
+    p = turned.T @ half
     L = log_weight[:, None] + 0.5 * (scale[:, None] * p**2 + np.log(scale / x)[:, None])
     most = L.max(axis=0)
     odds = np.exp(L - most)
     total = odds.sum(axis=0)
-    odds /= total
-    rest = tuning - gain.T @ turned  # (n_conditions, n_tunings)
-    step = odds * scale[:, None] * p
+    return log_p + most + np.log(total), _Pieces(half, gain, variance, turned, odds / total, scale, p)
+
+
+def _given_amplitude(
+    amplitude: float, share: float, Y: np.ndarray, n: np.ndarray, known: Tunings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log p (n_units,), and first and second moment (n_conditions, n_units) of the responses, at one amplitude.
+
+    With B the covariance of all conditions with the means, a tuning adds x p / (1 + x q) · (t - B C^-1 t) to the
+    posterior mean.
+    """
+    log_p, of = _evidence(amplitude, share, Y, n, known)
+    mean = of.gain.T @ of.half
+    rest = known.tuning.T - of.gain.T @ of.turned  # (n_conditions, n_tunings)
+    step = of.odds * of.scale[:, None] * of.p
     added = rest @ step
-    square = square + 2 * mean * added + rest**2 @ (step * scale[:, None] * p + odds * scale[:, None])
-    return log_p + most + np.log(total), mean + added, square
+    spread = rest**2 @ (step * of.scale[:, None] * of.p + of.odds * of.scale[:, None])
+    return log_p, mean + added, mean**2 + of.variance[:, None] + 2 * mean * added + spread

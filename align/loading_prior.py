@@ -72,16 +72,28 @@ def noise_share(data: Observed, loadings: Loadings) -> np.ndarray:
     return np.minimum(loadings.R / np.maximum(variance, 1e-300), 1.0)
 
 
-def first_guess(means: Means, dynamics: Dynamics, prior: Prior) -> Loadings:
-    """Loadings by regression of the condition means on the mean course of the latents, under the prior."""
+def first_guesses(means: Means, dynamics: Dynamics, prior: Prior) -> list[Loadings]:
+    """Starts for the loadings of a new animal: three, of which the likeliest after a few iterations serves.
+
+    Regression of the condition means on the mean course of the latents under the prior, with the weight of all their
+    trials and of one; and the prior's own mean. Many trials of one odor whose course leaves a direction out can lead
+    the first astray: its means carry the trials' own latents, which are no noise of the units.
+    """
     course, _ = marginals(dynamics)
-    n_units, d = len(means.grand), course.shape[2]
+    d = course.shape[2]
     design = np.concatenate([course, np.ones((*course.shape[:2], 1))], axis=2).reshape(-1, d + 1)
-    count = means.count.reshape(-1, n_units)
     R = np.maximum(means.within, prior.floor)
-    weighted = count.T @ (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
-    squares = weighted.reshape(n_units, d + 1, d + 1) + R[:, None, None] * prior.precision
-    right = (count * means.mean.reshape(count.shape)).T @ design
-    right = right + R[:, None] * np.einsum("uij,uj->ui", prior.precision, prior.mean)
-    row = np.linalg.solve(squares, right[:, :, None])[:, :, 0]
-    return Loadings(row[:, :d], row[:, d], R)
+    rows = [
+        _regression(count.reshape(len(design), -1), means.mean.reshape(len(design), -1), design, R, prior)
+        for count in (means.count, np.minimum(means.count, 1.0))
+    ]
+    return [Loadings(row[:, :d], row[:, d], R) for row in (*rows, prior.mean)]
+
+
+def _regression(count: np.ndarray, mean: np.ndarray, design: np.ndarray, R: np.ndarray, prior: Prior) -> np.ndarray:
+    """Rows [C, offset] from means (n_conditions n_times, n_units) with their counts."""
+    width = design.shape[1]
+    squares = count.T @ (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
+    squares = squares.reshape(-1, width, width) + R[:, None, None] * prior.precision
+    right = (count * mean).T @ design + R[:, None] * np.einsum("uij,uj->ui", prior.precision, prior.mean)
+    return np.linalg.solve(squares, right[:, :, None])[:, :, 0]

@@ -15,11 +15,11 @@ from ..datasets.errors import ConfigError, SchemaError, UnknownName
 from ..datasets.tables import nearest
 from ..decode.trajectories.missing import Observed, observed
 from ..decode.trajectories.mixture_em import Assigned, Design, Loadings, Prior, assign, assign_all
-from ..decode.trajectories.mixture_fit import log_evidence, log_joint, mean_latents, run_em
-from ..decode.trajectories.mixture_learn import STARTS, centred, free_design, learn
+from ..decode.trajectories.mixture_fit import Fit, best_of, log_evidence, log_joint, mean_latents, run_em
+from ..decode.trajectories.mixture_learn import SHORT, STARTS, centred, free_design, learn
 from ..decode.trajectories.mixture_start import condition_means
 from .base import Aligner
-from .loading_prior import first_guess, noise_share, prior_from
+from .loading_prior import first_guesses, noise_share, prior_from
 from .n_latents import choose_n_latents
 
 
@@ -180,21 +180,27 @@ class MixtureLDS(Aligner):
         means = condition_means(data, position, len(self.conditions_))
         prior = _shifted(prior_from(known, self._noise_shares, means), centre)
         if self._is_labelled:
-            first = first_guess(means, self.dynamics_, prior)
+            starts = first_guesses(means, self.dynamics_, prior)
             assigned = assign(data, position)
         else:
-            first = Loadings(prior.mean[:, :-1], prior.mean[:, -1], np.maximum(prior.noise, prior.floor))
+            starts = [Loadings(prior.mean[:, :-1], prior.mean[:, -1], np.maximum(prior.noise, prior.floor))]
             assigned = assign_all(data, len(self.conditions_))
-        self._learn_loadings(session, assigned, first, prior, centre)
+        self._learn_loadings(session, assigned, starts, prior, centre)
 
     def _learn_loadings(
-        self, session: str, assigned: Assigned, first: Loadings, prior: Prior, centre: np.ndarray
+        self, session: str, assigned: Assigned, starts: list[Loadings], prior: Prior, centre: np.ndarray
     ) -> None:
-        fit = run_em(
-            {session: assigned}, {session: first}, self.dynamics_, self._design(), {session: prior},
-            tolerance=self.tolerance, max_iterations=self.max_iterations, is_frozen=not self._updates,
-            known=self._moments if self._updates else None,
-        )  # fmt: skip
+        given = {session: assigned}, self.dynamics_, self._design(), {session: prior}
+
+        def run(loadings: Loadings, n_iterations: int, *, is_frozen: bool) -> Fit:
+            animals, dynamics, design, priors = given
+            return run_em(
+                animals, {session: loadings}, dynamics, design, priors, tolerance=self.tolerance,
+                max_iterations=n_iterations, is_frozen=is_frozen, known=None if is_frozen else self._moments,
+            )  # fmt: skip
+
+        begun = best_of([run(start, SHORT, is_frozen=True) for start in starts])
+        fit = run(begun.loadings[session], self.max_iterations, is_frozen=not self._updates)
         found = fit.loadings[session]
         self.loadings_[session] = Loadings(found.C, found.offset + centre, found.R)
         if self._updates:

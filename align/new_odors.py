@@ -2,6 +2,8 @@
 
 Anchors and test odors are split before any alignment. All animals are aligned on the anchors alone; the patterns of
 the test odors in the other animals are the candidates, and a test trial of the left-out animal is given to the nearest.
+A model with a posterior over conditions (``predict_proba``) learns the test odors from the other animals, and names the
+trial itself. Of the left-out animal nothing but anchors is ever seen.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +16,7 @@ import xarray as xr
 
 from ..datasets.errors import ConfigError, SchemaError
 from ..decode.score import describe
-from .across import align_new, best_setting, derange, of_conditions
+from .across import align_new, best_setting, derange, of_conditions, some_animals
 from .base import condition_means
 from .cohort import Cohort, CohortArrays, cohort_arrays
 from .identify import MEASURES, identify, ranks
@@ -38,6 +40,7 @@ def new_odors(
     n_test: int | None = None,
     choice: str = "random",
     measures: Sequence[str] = MEASURES,
+    n_sources: int | None = None,
     targets: Sequence[str] | None = None,
     n_bootstrap: int = 500,
     map: Map = map,
@@ -55,7 +58,7 @@ def new_odors(
     n_test : test odors, the candidates; None takes all that are no anchors
     choice : "random" anchors, or "spread": those that differ most in the other animals, by pivoted Cholesky
     measures : of ``identify``, of which one is chosen without the left-out animal
-    targets, n_bootstrap, map : as in ``known_odors``
+    n_sources, targets, n_bootstrap, map : as in ``known_odors``
 
     Returns
     -------
@@ -74,7 +77,7 @@ def new_odors(
     n_test = len(conditions) - n_anchors if n_test is None else n_test
     _check_numbers(n_anchors, n_test, n_repeats, len(conditions), choice)
     aligners = tuple(aligner) if isinstance(aligner, list | tuple) else (aligner,)
-    plan = _Plan(conditions, aligners, tuple(measures), n_anchors, n_test, choice, random_state, n_repeats)
+    plan = _Plan(conditions, aligners, tuple(measures), n_anchors, n_test, choice, random_state, n_repeats, n_sources)
     done = list(map(partial(_new, arrays, plan), names))
     found = {name: outcome.lines for name, outcome in zip(names, done, strict=True)}
     result = transfer_result(
@@ -89,7 +92,9 @@ def new_odors(
         random_state=random_state,
         attrs={
             "task": "new odors", "target": target, "n_anchors": int(n_anchors), "n_test": int(n_test),
-            "n_repeats": int(n_repeats), "choice": choice, "aligner": "; ".join(describe(a) for a in aligners),
+            "n_repeats": int(n_repeats), "choice": choice,
+            "n_sources": -1 if n_sources is None else int(n_sources),
+            "aligner": "; ".join(describe(a) for a in aligners),
             "notes": [
                 "Target-only is at chance by construction: the animal's own labels name no new odor.",
                 *no_control(aligners),
@@ -116,6 +121,7 @@ class _Plan:
     choice: str
     random_state: int
     n_repeats: int
+    n_sources: int | None = None
 
 
 @dataclass(frozen=True)
@@ -187,37 +193,37 @@ def _odors(
 
 def _new(arrays: CohortArrays, plan: _Plan, session: str) -> _Outcome:
     """Everything about one left-out session; this is what ``map`` distributes."""
-    sources = arrays.others(session)
+    others, number = arrays.others(session), list(arrays.values).index(session)
+    sources = some_animals(others, arrays.animals, plan.n_sources, [plan.random_state, 3, number])
     setting, measure = 0, 0
     if len(plan.aligners) * len(plan.measures) > 1:
         pretenders = []
-        for number in range(-(-4 // len(sources))):  # random splits of their own, whatever the splits that are scored
-            rng = np.random.default_rng([plan.random_state, 1, number])
+        for inner in range(-(-4 // len(sources))):  # random splits of their own, whatever the splits that are scored
+            rng = np.random.default_rng([plan.random_state, 1, inner])
             for name in sources:
-                others = [other for other in sources if arrays.animals[other] != arrays.animals[name]]
-                if others:
-                    pretenders.append((name, others, *_odors(arrays, plan, others, rng)))
+                rest = [other for other in sources if arrays.animals[other] != arrays.animals[name]]
+                if rest:
+                    pretenders.append((name, rest, *_odors(arrays, plan, rest, rng)))
         setting, measure = best_setting(plan.aligners, pretenders, partial(_pretend, arrays, plan))
-    chosen = plan.aligners[setting], plan.measures[measure]
-    siblings = [name for name in arrays.values if name != session and name not in sources]
+    chosen, measures = plan.aligners[setting], plan.measures[measure : measure + 1]
+    siblings = [name for name in arrays.values if name != session and name not in others]
     y = _positions(arrays, plan, session)
     lines: dict[str, list[np.ndarray]] = {}
     places: dict[str, list[np.ndarray]] = {}
     for repeat in range(plan.n_repeats):
         rng = np.random.default_rng([plan.random_state, 0, repeat])
         anchors, tests = _odors(arrays, plan, sources, rng)
-        rng = np.random.default_rng([plan.random_state, 2, repeat, list(arrays.values).index(session)])
+        rng = np.random.default_rng([plan.random_state, 2, repeat, number])
         tested, other_half = _halves(y, tests, rng, split=not siblings)
-        fits = {"aligned": _fit(arrays, plan, *chosen, sources, session, anchors, tests, tested)}
-        fits["shuffled_anchors"] = _fit(
-            arrays, plan, *chosen, sources, session, anchors, tests, tested, shuffle=rng
-        )
+        given = (session, anchors, tests, tested)
+        fits = {"aligned": _fits(arrays, plan, chosen, measures, sources, *given)[0]}
+        fits["shuffled_anchors"] = _fits(arrays, plan, chosen, measures, sources, *given, shuffle=rng)[0]
         if siblings:
-            fits["same_animal"] = _fit(arrays, plan, *chosen, siblings, session, anchors, tests, tested)
+            fits["same_animal"] = _fits(arrays, plan, chosen, measures, siblings, *given)[0]
         elif other_half is not None:
             X = arrays.values[session].reshape(len(y), -1)
             own = condition_means(X[other_half][:, None], y[other_half])[1][:, 0]
-            fits["same_animal"] = identify(X[tested], [own], measure=chosen[1])
+            fits["same_animal"] = identify(X[tested], [own], measure=measures[0])
         truth = np.searchsorted(tests, y[tested])
         for line, fit in fits.items():
             row = np.full(len(y), -1, np.int16)
@@ -235,19 +241,16 @@ def _pretend(
     session, sources, anchors, tests = pretender
     y = _positions(arrays, plan, session)
     tested = np.flatnonzero(np.isin(y, tests))
-    patterns, templates = _patterns(arrays, plan, aligner, sources, session, anchors, tests, tested)
     truth = np.searchsorted(tests, y[tested])
-    return [
-        float(np.mean(1 / (1 + ranks(identify(patterns, templates, measure=measure), truth))))
-        for measure in plan.measures
-    ]
+    fits = _fits(arrays, plan, aligner, plan.measures, sources, session, anchors, tests, tested)
+    return [float(np.mean(1 / (1 + ranks(fit, truth)))) for fit in fits]
 
 
-def _fit(
+def _fits(
     arrays: CohortArrays,
     plan: _Plan,
     aligner: Any,
-    measure: str,
+    measures: Sequence[str],
     sources: Sequence[str],
     session: str,
     anchors: np.ndarray,
@@ -255,46 +258,32 @@ def _fit(
     tested: np.ndarray,
     *,
     shuffle: np.random.Generator | None = None,
-) -> np.ndarray:
-    """How well each tested trial fits each test odor, (n_tested, n_tests)."""
-    patterns, templates = _patterns(
-        arrays, plan, aligner, sources, session, anchors, tests, tested, shuffle=shuffle
-    )
-    return identify(patterns, templates, measure=measure)
+) -> list[np.ndarray]:
+    """How well each tested trial fits each test odor, (n_tested, n_tests), by every measure.
 
-
-def _patterns(
-    arrays: CohortArrays,
-    plan: _Plan,
-    aligner: Any,
-    sources: Sequence[str],
-    session: str,
-    anchors: np.ndarray,
-    tests: np.ndarray,
-    tested: np.ndarray,
-    *,
-    shuffle: np.random.Generator | None = None,
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Tested trials of the session, and the test odors of every source, in the space of the anchors."""
+    An aligner with a posterior over conditions also learns the test odors of the sources, and needs no measure.
+    """
+    is_model = hasattr(aligner, "predict_proba")
     labels = {name: _positions(arrays, plan, name) for name in (*sources, session)}
-    on_anchors = {name: of_conditions(arrays.values[name], labels[name], anchors) for name in (*sources, session)}
-    X, y = on_anchors.pop(session)
+    seen = np.union1d(anchors, tests) if is_model else anchors
+    learned = {name: of_conditions(arrays.values[name], labels[name], seen) for name in sources}
+    X, y = of_conditions(arrays.values[session], labels[session], anchors)
     if shuffle is not None:
         y = derange(y, shuffle)
-    fitted = align_new(
-        aligner,
-        {name: pair[0] for name, pair in on_anchors.items()},
-        {name: pair[1] for name, pair in on_anchors.items()},
-        session,
-        X,
-        y,
-    )
+    values, known = ({name: pair[part] for name, pair in learned.items()} for part in (0, 1))
+    fitted = align_new(aligner, values, known, session, X, y)
+    trials = arrays.values[session][tested]
+    if is_model:
+        found = np.full((len(trials), len(plan.conditions)), -np.inf)
+        found[:, fitted.conditions_] = np.log(np.maximum(fitted.predict_proba(session, trials), 1e-300))
+        return [found[:, tests]] * len(measures)
     templates = []
     for name in sources:
-        values, positions = of_conditions(arrays.values[name], labels[name], tests)
-        means = condition_means(fitted.transform(name, values), positions)[1]
+        own, positions = of_conditions(arrays.values[name], labels[name], tests)
+        means = condition_means(fitted.transform(name, own), positions)[1]
         templates.append(means.reshape(len(tests), -1))
-    return fitted.transform(session, arrays.values[session][tested]).reshape(len(tested), -1), templates
+    patterns = fitted.transform(session, trials).reshape(len(tested), -1)
+    return [identify(patterns, templates, measure=measure) for measure in measures]
 
 
 def _halves(

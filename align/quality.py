@@ -165,7 +165,8 @@ def geometry_of(cohort: Cohort, target: str, conditions: np.ndarray, *, n_splits
     session -> Spearman correlation of the distances between conditions in two halves of its trials (NaN for averages);
     Spearman correlation of each animal's distances with the mean of the others' (NaN where that cannot be had)
     """
-    reliability, by_animal = {}, {}
+    reliability: dict[str, float] = {}
+    by_animal: dict[str, list[xr.DataArray]] = {}
     for session, activity in cohort.items():
         kept = activity.isel(trial=np.flatnonzero(np.isin(activity[target].to_numpy(), conditions)))
         labels = kept["trial"].copy(data=np.searchsorted(conditions, kept[target].to_numpy()))
@@ -175,8 +176,8 @@ def geometry_of(cohort: Cohort, target: str, conditions: np.ndarray, *, n_splits
     if len(by_animal) < 2 or len(conditions) < 3:
         return reliability, float("nan")
     matrices = {}
-    for animal, kept in by_animal.items():
-        found = [dissimilarity(a, target, distance="euclidean") for a in kept]
+    for animal, sessions in by_animal.items():
+        found = [dissimilarity(activity, target, distance="euclidean") for activity in sessions]
         scaled = [m / float(m["dissimilarity"].mean() or 1.0) for m in found]
         matrices[animal] = (sum(scaled[1:], scaled[0])).assign_attrs(found[0].attrs)
     if any(np.ptp(m["dissimilarity"].to_numpy()[np.triu_indices(len(conditions), 1)]) == 0 for m in matrices.values()):

@@ -6,26 +6,30 @@ Not here: the Gaussian process over conditions (``condition_kernel``).
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp, softmax
+from scipy.linalg import solve_triangular
+from scipy.special import softmax
 from sklearn.covariance import ledoit_wolf
 
 from ..datasets.errors import ConfigError
 from .base import Aligner
-from .condition_kernel import Posterior, Tunings, infer, tunings
+from .condition_kernel import Posterior, Tunings, evidence, infer, tunings
 
-SHARES = np.linspace(0, 1, 11)
+SHARES = np.linspace(0, 1, 6)
 NOISE_SHARE = 0.5  # of the variance, where no animal repeats a condition
+N_USUAL = 10.0  # trials that the usual noise of other animals counts for
+N_PERMUTED = 3
 UNSURE = 0.1  # weight of "any share" beside the shares of the known animals
 
 
 class _Animal(NamedTuple):
-    """One animal in units of its noise.
+    """One animal with units in units of their noise.
 
-    whitener (n_units, n_units); courses (n_times, n_components); means (n_components, n_conditions, n_units);
-    n (n_conditions,)
+    scale (n_units,), noise; noise (n_units, n_units), correlation of noise; courses (n_times, n_components);
+    means (n_components, n_conditions, n_units); n (n_conditions,)
     """
 
-    whitener: np.ndarray
+    scale: np.ndarray
+    noise: np.ndarray
     courses: np.ndarray
     means: np.ndarray
     n: np.ndarray
@@ -49,6 +53,9 @@ class SharedPrivate(Aligner):
     ----------
     conditions_ : (n_conditions,)
     share_ : session -> posterior mean of s; the share of the variance of odor responses that follows other animals
+    shared_evidence_ : session -> log likelihood of its responses, in nats, above that with the conditions of the known
+        animals permuted (the best of three). Only where it is well above 0 do odors mean the same in this animal as
+        in the others: a high share alone may come from tunings of a common form, whatever the odors are
     share_posterior_ : session -> (n_shares,) over ``SHARES``
     similarity_ : S (n_conditions, n_conditions)
 
@@ -93,6 +100,7 @@ class SharedPrivate(Aligner):
         self._known = self._tunings_of(list(cohort))
         self.similarity_ = np.mean([known.similarity for known in self._known], axis=0)
         self.share_: dict[str, float] = {}
+        self.shared_evidence_: dict[str, float] = {}
         self.share_posterior_: dict[str, np.ndarray] = {}
         self._posteriors: dict[str, list[Posterior]] = {}
         self._prior = np.zeros(len(SHARES))
@@ -117,13 +125,12 @@ class SharedPrivate(Aligner):
         coordinates = coordinates * _signs(coordinates)
         animal, posteriors = self._animals[session], self._posteriors[session]
         three = X if X.ndim == 3 else np.atleast_2d(X)[:, None]
-        white = three @ animal.whitener
         means = np.stack([one.mean for one in posteriors])
         level = means.mean(axis=1)
         onto = np.linalg.pinv(coordinates - coordinates.mean(axis=0))
         by_course = np.einsum("dk,jku->jdu", onto, means - level[:, None])
-        W = np.einsum("tj,jdu->tdu", animal.courses, by_course)
-        centred = white - animal.courses @ level
+        W = np.einsum("jt,jdu->tdu", np.linalg.pinv(animal.courses), by_course)
+        centred = three / animal.scale - np.linalg.pinv(animal.courses).T @ level
         precision = W @ np.swapaxes(W, 1, 2) + np.eye(d)
         z = np.linalg.solve(precision, np.einsum("tdu,ntu->tdn", W, centred))
         z = np.pad(np.moveaxis(z, 2, 0), ((0, 0), (0, 0), (0, self.n_latents - d)))
@@ -149,46 +156,73 @@ class SharedPrivate(Aligner):
     def _learn(self, session: str, known: list[Tunings]) -> None:
         """Share and responses of one animal, given the tunings of others."""
         animal = self._animals[session]
-        shares = SHARES if self.share is None else np.array([self.share])
         courses = list(zip(animal.means, known, strict=True))
-        found = [[infer(means, animal.n, of_others, share) for means, of_others in courses] for share in shares]
         if self.share is None:
-            log_p = np.array([sum(one.log_p for one in parts) for parts in found]) + self._prior
-            weight = np.exp(log_p - logsumexp(log_p))
+            posterior = _shares(courses, animal.n, self._prior)
+            share = float(SHARES[posterior.argmax()])
+            self.share_[session] = float(posterior @ SHARES)
         else:
-            weight = np.ones(1)
-        self.share_posterior_[session] = weight if self.share is None else (SHARES == self.share).astype(float)
-        self.share_[session] = float(weight @ shares)
-        self._posteriors[session] = found[int(weight.argmax())]
+            posterior, share = (SHARES == self.share).astype(float), self.share
+            self.share_[session] = share
+        self.share_posterior_[session] = posterior
+        self.shared_evidence_[session] = _above_permuted(courses, animal.n, share)
+        self._posteriors[session] = [infer(means, animal.n, of_others, share) for means, of_others in courses]
 
     def _described(self, X: np.ndarray, y: np.ndarray, conditions: np.ndarray) -> _Animal:
-        """Whiten units by their noise, and time by the courses that responses take."""
+        """Units in units of their noise, and time by the courses that responses take."""
         position = np.searchsorted(conditions, y)
         n = np.bincount(position, minlength=len(conditions)).astype(float)
         means = np.full((len(conditions), *X.shape[1:]), np.nan)
         for k in np.flatnonzero(n):
             means[k] = X[position == k].mean(axis=0)
-        residual = _residuals(X, means, position, n) if _repeats(y) else _deviations(X) * self._noise_share**0.5
-        courses = _courses(means[n > 0], residual, min(self.n_components, X.shape[1]))
-        noise = (np.swapaxes(residual, 1, 2) @ courses).transpose(0, 2, 1).reshape(-1, X.shape[2])
-        whitener = _whitener(noise, is_diagonal=not _repeats(y))
-        white = np.einsum("tj,ktu,uv->jkv", courses, means, whitener, optimize=True)
-        return _Animal(whitener, np.linalg.pinv(courses).T, white, n)
+        repeats = n[position] > 1
+        n_free = int(repeats.sum() - (n > 1).sum())
+        spent = np.sqrt(n[position] / np.maximum(n[position] - 1, 1))[:, None, None]
+        residual = ((X - means[position]) * spent)[repeats]
+        courses = _courses(means[n > 0], residual if n_free else _deviations(X), min(self.n_components, X.shape[1]))
+        total = np.var(_scores(courses, X), axis=1).mean(axis=0)
+        usual = self._noise_share * np.maximum(total, 1e-6 * total.max() + 1e-300)
+        flat = _scores(courses, residual).reshape(-1, X.shape[2])
+        own = np.mean(flat**2, axis=0) if n_free else usual
+        scale = np.sqrt((n_free * own + N_USUAL * usual) / (n_free + N_USUAL))
+        noise = ledoit_wolf(flat / scale, assume_centered=True)[0] if n_free else np.eye(X.shape[2])
+        size = np.sqrt(np.diag(noise))
+        return _Animal(scale, noise / np.outer(size, size), courses, _scores(courses, means) / scale, n)
 
     def _log_p(self, session: str, X: np.ndarray) -> np.ndarray:
+        """Log density (n_trials, n_conditions) of the courses of each trial, with the doubt about each mean."""
         animal, posteriors = self._animals[session], self._posteriors[session]
-        scores = np.einsum("tj,ntu,uv->jnv", np.linalg.pinv(animal.courses).T, X, animal.whitener, optimize=True)
         log_p = np.zeros((len(X), len(self.conditions_)))
-        for x, one in zip(scores, posteriors, strict=True):
-            precision = 1 / (1 + one.variance)
-            square = (x**2) @ precision.T - 2 * x @ (precision * one.mean).T + np.sum(precision * one.mean**2, axis=1)
-            log_p += -0.5 * (square - np.sum(np.log(precision), axis=1))
+        for x, one in zip(_scores(animal.courses, X) / animal.scale, posteriors, strict=True):
+            for k, (mean, variance) in enumerate(zip(one.mean, one.variance, strict=True)):
+                root = np.linalg.cholesky(animal.noise + np.diag(variance))
+                half = solve_triangular(root, (x - mean).T, lower=True)
+                log_p[:, k] -= 0.5 * np.sum(half**2, axis=0) + np.log(np.diag(root)).sum()
         return log_p
 
     def _array(self, session: str, X: np.ndarray) -> np.ndarray:
         self.transform(session, X)  # refuses what it cannot take
         array = np.asarray(X, float)
         return array if array.ndim == 3 else array[:, None]
+
+
+def _shares(courses: list[tuple[np.ndarray, Tunings]], n: np.ndarray, log_prior: np.ndarray) -> np.ndarray:
+    """Posterior (n_shares,) of the share."""
+    return softmax(np.array([_log_p(courses, n, share) for share in SHARES]) + log_prior)
+
+
+def _log_p(courses: list[tuple[np.ndarray, Tunings]], n: np.ndarray, share: float) -> float:
+    return sum(evidence(means, n, known, share) for means, known in courses)
+
+
+def _above_permuted(courses: list[tuple[np.ndarray, Tunings]], n: np.ndarray, share: float) -> float:
+    rng = np.random.default_rng(0)
+    by_chance = []
+    for _ in range(N_PERMUTED):
+        order = rng.permutation(len(n))
+        permuted = [(means, known._replace(tuning=known.tuning[:, order])) for means, known in courses]
+        by_chance.append(_log_p(permuted, n, share))
+    return _log_p(courses, n, share) - max(by_chance)
 
 
 def _repeats(y: np.ndarray) -> bool:
@@ -200,18 +234,17 @@ def _deviations(X: np.ndarray) -> np.ndarray:
 
 
 def _noise_share(X: np.ndarray, y: np.ndarray) -> float:
-    """Variance between trials of one condition as a share of all variance, over all units."""
-    labels, position = np.unique(y, return_inverse=True)
+    """Variance between trials of one condition as a share of all variance, median over units."""
+    labels, position, n = np.unique(y, return_inverse=True, return_counts=True)
     means = np.stack([X[position == k].mean(axis=0) for k in range(len(labels))])
-    residual = _residuals(X, means, position, np.bincount(position).astype(float))
-    return float(np.clip(np.mean(residual**2) / max(np.mean(_deviations(X) ** 2), 1e-300), 0.05, 1.0))
+    within = np.sum((X - means[position]) ** 2, axis=(0, 1)) / max(len(y) - len(labels), 1) / X.shape[1]
+    total = np.mean(_deviations(X) ** 2, axis=(0, 1))
+    return float(np.clip(np.median(within[total > 0] / total[total > 0]), 0.05, 1.0)) if (total > 0).any() else 1.0
 
 
-def _residuals(X: np.ndarray, means: np.ndarray, position: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Deviations from the condition's mean, of conditions that repeat, scaled for the trial spent on it."""
-    here = n[position] > 1
-    scale = np.sqrt(n[position] / np.maximum(n[position] - 1, 1))
-    return ((X - means[position]) * scale[:, None, None])[here]
+def _scores(courses: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """Each course in each trial: (n_trials, n_times, n_units) -> (n_components, n_trials, n_units)."""
+    return np.einsum("tj,ntu->jnu", courses, X)
 
 
 def _courses(means: np.ndarray, residual: np.ndarray, n_components: int) -> np.ndarray:
@@ -226,21 +259,6 @@ def _courses(means: np.ndarray, residual: np.ndarray, n_components: int) -> np.n
     _, vectors = np.linalg.eigh(half)
     courses = np.linalg.solve(root.T, vectors[:, ::-1][:, :n_components])
     return courses * _signs(courses)
-
-
-def _whitener(noise: np.ndarray, *, is_diagonal: bool) -> np.ndarray:
-    """W with W' cov W = I, of the shrunk covariance of noise (n_samples, n_units), symmetric in the units.
-
-    Where no condition repeats, only the variances of the units are known.
-    """
-    scale = noise.std(axis=0)
-    usual = np.median(scale[scale > 0]) if (scale > 0).any() else 1.0
-    scale = np.maximum(scale, 1e-3 * usual)
-    if is_diagonal:
-        return np.diag(1 / scale)
-    cov, _ = ledoit_wolf(noise / scale, assume_centered=True)
-    size, vectors = np.linalg.eigh(cov + 1e-6 * np.eye(len(cov)))
-    return (vectors / np.sqrt(size)) @ vectors.T / scale[:, None]
 
 
 def _signs(columns: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from ..datasets.errors import ConfigError, SchemaError
 from ..decode.decoders import make_decoder
 from ..decode.score import describe, takes_three_axes
-from .across import align_new, best_setting, derange, log_posterior
+from .across import align_new, best_setting, derange, log_posterior, some_animals
 from .cohort import Cohort, CohortArrays, cohort_arrays
 from .quality import geometry_of
 from .transfer_result import attach_reliability, transfer_result
@@ -37,6 +37,7 @@ def known_odors(
     n_test: int | None = None,
     calibrate_on: Sequence[Any] | None = None,
     shares: Sequence[float] = SHARES,
+    n_sources: int | None = None,
     targets: Sequence[str] | None = None,
     n_bootstrap: int = 500,
     map: Map = map,
@@ -60,7 +61,9 @@ def known_odors(
     random_state : seed; every session has a stream of its own
     n_test : test trials of each label; None takes half of the fewest
     calibrate_on : the labels that have calibration trials, for example a single odor; None takes all
-    shares : of which one is chosen without the left-out animal, from what serves its sources; needs three animals
+    shares : of which one is chosen without the left-out animal, from what serves its sources; needs three animals. A
+        share of 0 is only left for one that clearly beats it there (``across.best_setting``)
+    n_sources : number of other animals to learn from, a random choice for every session; None takes all
     targets : sessions to decode in; None takes all
     n_bootstrap : of the intervals
     map : as the builtin; called once over the sessions
@@ -84,7 +87,7 @@ def known_odors(
     nearest mean, whatever ``decoder`` is.
     """
     arrays = cohort_arrays(cohort, target)
-    plan = _plan(arrays, target, aligner, decoder, k, n_repeats, n_test, calibrate_on, shares)
+    plan = _plan(arrays, target, aligner, decoder, k, n_repeats, n_test, calibrate_on, shares, n_sources)
     names = list(targets) if targets is not None else list(cohort)
     _check_targets(names, arrays)
     seeds = np.random.SeedSequence(random_state).spawn(len(cohort))
@@ -106,6 +109,7 @@ def known_odors(
         random_state=random_state,
         attrs={
             "task": "known odors", "target": target, "k": int(k), "n_repeats": int(n_repeats), "n_test": plan.n_test,
+            "n_sources": -1 if n_sources is None else int(n_sources),
             "n_labels": len(plan.conditions), "aligner": "; ".join(describe(a) for a in plan.aligners),
             "decoder": describe(decoder), "notes": notes,
         },
@@ -127,6 +131,7 @@ class _Plan:
     n_test: int
     calibrated: np.ndarray
     shares: tuple[float, ...]
+    n_sources: int | None
 
     @property
     def has_own(self) -> bool:
@@ -158,6 +163,7 @@ def _plan(
     n_test: int | None,
     calibrate_on: Sequence[Any] | None,
     shares: Sequence[float],
+    n_sources: int | None = None,
 ) -> _Plan:
     conditions = common_conditions(arrays, target, fewest=2)
     counts = {session: min(np.sum(y == c) for c in conditions) for session, y in arrays.labels.items()}
@@ -184,7 +190,7 @@ def _plan(
     aligners = tuple(aligner) if isinstance(aligner, list | tuple) else (aligner,)
     if k == 0 or len(calibrated) < len(conditions):
         shares = (1.0,)
-    return _Plan(conditions, aligners, decoder, k, n_repeats, n_test, calibrated, tuple(sorted(set(shares))))
+    return _Plan(conditions, aligners, decoder, k, n_repeats, n_test, calibrated, tuple(sorted(set(shares))), n_sources)
 
 
 def common_conditions(arrays: CohortArrays, target: str, *, fewest: int) -> np.ndarray:
@@ -238,8 +244,8 @@ def _split(y: np.ndarray, plan: _Plan, rng: np.random.Generator) -> _Split:
 
 def _known(arrays: CohortArrays, plan: _Plan, session: str, seed: np.random.SeedSequence) -> _Outcome:
     """Everything about one left-out session; this is what ``map`` distributes."""
-    choosing, testing = seed.spawn(2)
-    sources = arrays.others(session)
+    picking, choosing, testing = seed.spawn(3)
+    sources = some_animals(arrays.others(session), arrays.animals, plan.n_sources, picking)
     setting, option = 0, 0
     if len(plan.aligners) * len(plan.shares) > 1:
         pretenders = []
@@ -247,7 +253,9 @@ def _known(arrays: CohortArrays, plan: _Plan, session: str, seed: np.random.Seed
             others = [other for other in sources if arrays.animals[other] != arrays.animals[name]]
             if others:
                 pretenders.append((name, others, stream))
-        setting, option = best_setting(plan.aligners, pretenders, partial(_pretend, arrays, plan))
+        is_guarded = plan.shares[0] == 0.0  # to share nothing is what any other share has to beat
+        pretend = partial(_pretend, arrays, plan)
+        setting, option = best_setting(plan.aligners, pretenders, pretend, cautious=is_guarded)
     share, aligner = plan.shares[option], plan.aligners[setting]
     X, y = arrays.values[session], np.searchsorted(plan.conditions, arrays.labels[session])
     lines: dict[str, list[np.ndarray]] = {}

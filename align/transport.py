@@ -6,6 +6,7 @@ Needs the library POT (``pip install mitral[transport]``), which is imported her
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from ..datasets.errors import ConfigError, MissingDependency
 from .base import condition_means
@@ -172,7 +173,7 @@ class GromovWasserstein(LinearAligner):
         Two conditions of the session are given every pair of partners that are about as far apart, and the others
         follow by their distances to the two: so all matchings of a symmetric geometry are among the starts.
         """
-        ot, rng = _ot(), np.random.default_rng(self.random_state)
+        rng = np.random.default_rng(self.random_state)
         p, q = uniform.sum(axis=1), uniform.sum(axis=0)
         second = int(np.argsort(distances[0], kind="stable")[len(distances) // 2])
         found = []
@@ -181,7 +182,7 @@ class GromovWasserstein(LinearAligner):
                 if i != j:
                     cost = (distances[0][:, None] - profile) ** 2
                     cost += (distances[second][:, None] - self._distances[j]) ** 2
-                    coupling = ot.emd(p, q, cost + 1e-6 * rng.random(cost.shape))
+                    coupling = _cheapest(cost + 1e-6 * rng.random(cost.shape), p, q)
                     found.append((_loss(distances, self._distances, coupling), coupling))
         found.sort(key=lambda pair: pair[0])
         return [uniform] + [coupling for _, coupling in found[: self.n_starts]]
@@ -246,6 +247,15 @@ def _loss(first: np.ndarray, second: np.ndarray, coupling: np.ndarray) -> float:
     """sum_ijkl (D_ik - D'_jl)² P_ij P_kl, in three matrix products."""
     p, q = coupling.sum(axis=1), coupling.sum(axis=0)
     return float(p @ first**2 @ p + q @ second**2 @ q - 2 * np.sum(first @ coupling @ second.T * coupling))
+
+
+def _cheapest(cost: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Coupling with margins p and q of the least cost: one to one where both sides are as many."""
+    if cost.shape[0] != cost.shape[1]:
+        return np.asarray(_ot().emd(p, q, cost))
+    coupling = np.zeros_like(cost)
+    coupling[linear_sum_assignment(cost)] = 1 / len(cost)
+    return coupling
 
 
 def _sinkhorn(cost: np.ndarray, epsilon: float) -> np.ndarray:

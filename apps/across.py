@@ -14,6 +14,7 @@ from ..datasets.errors import ConfigError
 from ..decode.decoders import make_decoder
 from .config import Config
 from .messages import Progress
+from .tasks import Task
 
 LINE_NAMES = {  # of a transfer result, as a reader should read them
     "aligned": "aligned with the other animals",
@@ -23,28 +24,23 @@ LINE_NAMES = {  # of a transfer result, as a reader should read them
 }
 
 
-def check_transfer(config: Config) -> None:
-    """Refuse an aligner or a parameter that does not exist, before anything runs.
+def tasks(config: Config) -> dict[str, Task]:
+    """Name of each result -> how it is made; none without an aligner.
 
     Raises
     ------
-    UnknownName, ConfigError : as ``make_aligner``
+    UnknownName, ConfigError : as ``make_aligner``, before anything runs
     """
-    if config.transfer.aligner is not None:
-        _aligner(config)
-
-
-def transfer_tasks(config: Config) -> dict[str, Callable[..., xr.Dataset]]:
-    """Name of each result -> function of (cohort, progress, map) that computes it; none without an aligner."""
     if config.transfer.aligner is None:
         return {}
-    tasks: dict[str, Callable[..., xr.Dataset]] = {"known": partial(_known, config)}
+    _aligner(config)
+    made = {"known": Task(partial(_known, config))}
     if config.transfer.n_anchors is not None:
-        tasks["new"] = partial(_new, config)
-    return tasks
+        made["new"] = Task(partial(_new, config))
+    return made
 
 
-def transfer_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
+def lines(results: Mapping[str, xr.Dataset]) -> list[str]:
     """Sentences for the terminal: what few trials of an animal are worth with and without the others."""
     said = []
     for result in results.values():
@@ -64,7 +60,7 @@ def transfer_lines(results: Mapping[str, xr.Dataset]) -> list[str]:
     return said
 
 
-def transfer_values(results: Mapping[str, xr.Dataset]) -> list[dict[str, Any]]:
+def values(results: Mapping[str, xr.Dataset]) -> list[dict[str, Any]]:
     """The same as plain values, a row for each condition and line."""
     rows = []
     for name, result in results.items():

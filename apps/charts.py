@@ -11,7 +11,6 @@ import numpy as np
 import xarray as xr
 
 from ..datasets.errors import SchemaError
-from .across import LINE_NAMES
 from .labels import clean, for_plotly, spoken
 from .layout import (
     condition_means,
@@ -24,7 +23,7 @@ from .layout import (
     moments,
     time_title,
 )
-from .palette import BAND, BLACK, BLUE, GREY, INK, OKABE_ITO, SHADES, style
+from .palette import BAND, BLUE, GREY, INK, SHADES, style
 from .summary import number, table
 
 if TYPE_CHECKING:
@@ -38,12 +37,6 @@ INKS = {
 MOST_POINTS = 60_000  # of single trials in one chart; beyond, every second, third ... trial is drawn
 MOST_CELL_TEXTS = 12  # classes up to which the cells of a confusion matrix carry their share
 BOX_DIAGONAL = 2.45  # of a 3-D chart, in Plotly's units: fills the frame, axis titles still inside
-TRANSFER_LINES = {  # name, colour, symbol and dash of each line of a transfer result
-    "same_animal": (LINE_NAMES["same_animal"], BLACK, "square", "dash"),
-    "aligned": (LINE_NAMES["aligned"], BLUE, "circle", "solid"),
-    "target_only": (LINE_NAMES["target_only"], OKABE_ITO[1], "diamond", "longdash"),
-    "shuffled_anchors": (LINE_NAMES["shuffled_anchors"], GREY, "x", "dot"),
-}
 PLOTLY_CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 
 
@@ -63,12 +56,10 @@ def accuracy(study: xr.Dataset, *, theme: str = "light") -> "Figure":
     ------
     SchemaError : not a study or a result, or an unknown theme
     """
-    import plotly.graph_objects as go
-
     rows, attrs = table(study), study.attrs
     place = np.arange(len(rows), dtype=float)
     names = [for_plotly(name, limit=24) for name in rows["population"]]
-    figure = go.Figure(layout=_layout(theme))
+    figure = new_figure(theme)
     banded = rows["null_low"].notna().to_numpy()
     low, high = rows[["null_low", "null_high"]].to_numpy()[banded].T
     figure.add_bar(
@@ -116,8 +107,6 @@ def confusion(result: xr.Dataset, *, theme: str = "light") -> "Figure":
     ------
     SchemaError : the result has no confusion matrix, or an unknown theme
     """
-    import plotly.graph_objects as go
-
     counts, share = counts_and_share(result)
     labels = [str(label) for label in result["label"].values]
     ticks, full = [for_plotly(label, limit=16) for label in labels], [for_plotly(label) for label in labels]
@@ -126,7 +115,7 @@ def confusion(result: xr.Dataset, *, theme: str = "light") -> "Figure":
         for true, row in zip(full, counts, strict=True)
     ]
     place = np.arange(len(labels))
-    figure = go.Figure(layout=_layout(theme))
+    figure = new_figure(theme)
     figure.add_heatmap(
         z=share, x=place, y=place, hovertext=hover, hoverinfo="text", coloraxis="coloraxis", xgap=2, ygap=2,
         text=_cell_texts(share), textfont={"size": 11},
@@ -137,54 +126,8 @@ def confusion(result: xr.Dataset, *, theme: str = "light") -> "Figure":
     decoded, presented = (for_plotly(title, limit=48) for title in confusion_titles(result))
     figure.update_xaxes(title_text=decoded, **axis)
     figure.update_yaxes(title_text=presented, autorange="reversed", scaleanchor="x", **axis)
-    title = {"text": f"share of the trials of each {presented}", "side": "top", "font": {"size": 13}}
-    bar = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "len": 0.75, "thickness": 8}
-    bar |= {"title": title, "tickformat": ".0%", "outlinewidth": 0, "nticks": 5}
+    bar = color_bar(f"share of the trials of each {presented}", tickformat=".0%")
     figure.update_layout(height=230 + 34 * max(len(labels), 6), coloraxis={"cmin": 0, "cmax": 1, "colorbar": bar})
-    return figure
-
-
-def transfer(result: xr.Dataset, *, theme: str = "light") -> "Figure":
-    """Accuracy in an animal from the others' data, and its three controls.
-
-    Parameters
-    ----------
-    result : of kind "transfer" (one condition), or "transfer_curve" over ``k``
-    theme : "light" or "dark"
-
-    Returns
-    -------
-    figure; lines over k with their intervals, or one point for each control
-
-    Raises
-    ------
-    SchemaError : no transfer result, or an unknown theme
-    """
-    import plotly.graph_objects as go
-
-    if result.attrs.get("kind") not in ("transfer", "transfer_curve"):
-        kind = result.attrs.get("kind")
-        raise SchemaError(f"expected a transfer result, got kind {kind!r}. Give what known_odors or new_odors made.")
-    figure = go.Figure(layout=_layout(theme))
-    is_curve = "k" in result.dims
-    for line, (name, color, symbol, dash) in TRANSFER_LINES.items():
-        at = result.sel(line=line)
-        mean, low, high = (np.atleast_1d(at[f"score_{part}"].to_numpy()) for part in ("mean", "low", "high"))
-        color = INK[theme] if color == BLACK else color
-        figure.add_scatter(
-            x=result["k"].to_numpy() if is_curve else [for_plotly(name)], y=mean, name=for_plotly(name),
-            mode="lines+markers" if is_curve else "markers", line={"color": color, "dash": dash, "width": 2},
-            marker={"symbol": symbol, "size": 9, "color": color}, hovertemplate="%{y:.2f}",
-            error_y={"array": np.nan_to_num(high - mean), "arrayminus": np.nan_to_num(mean - low), "thickness": 1.2},
-        )  # fmt: skip
-    chance = float(result["chance"].min()) if "chance" in result else float(result.attrs["chance"])
-    figure.add_hline(y=chance, line={"color": GREY, "dash": "dot"})
-    target = spoken(str(result.attrs["target"]))
-    if is_curve:
-        figure.update_xaxes(title_text=for_plotly(f"calibration trials of each {target}"), type="log")
-        figure.update_xaxes(tickvals=result["k"].to_numpy(), ticktext=[str(k) for k in result["k"].to_numpy()])
-    figure.update_yaxes(title_text="accuracy (dotted: chance)", range=[0, 1.02])
-    figure.update_layout(height=400, hovermode="closest", showlegend=is_curve)
     return figure
 
 
@@ -216,7 +159,7 @@ def trajectories(trajectory: xr.DataArray, *, color: str = "odor", theme: str = 
     traces = _trial_lines(shown, color, conditions, n_axes, theme)
     traces += _mean_lines(trajectory, color, conditions, means, n_axes, theme)
     traces += _moment_marks(trajectory, conditions, means, n_axes, theme)
-    figure = go.Figure(data=[make(**trace) for trace in traces], layout=_layout(theme))
+    figure = go.Figure(data=[make(**trace) for trace in traces], layout=base_layout(theme))
     _title_axes(figure, trajectory, shown, n_axes)
     unit = trajectory[color].attrs.get("units")
     title = {"text": for_plotly(spoken(color) + (f" ({unit})" if unit else ""), limit=28), "font": {"size": 13}}
@@ -273,9 +216,33 @@ def template(theme: str) -> dict[str, Any]:
     }
 
 
-def _layout(theme: str) -> dict[str, Any]:
+def base_layout(theme: str) -> dict[str, Any]:
+    """What the layout of every chart begins with: the template of the theme, and the legend above.
+
+    Raises
+    ------
+    SchemaError : unknown theme
+    """
     legend = {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"}
     return {"template": template(theme), "legend": legend}
+
+
+def new_figure(theme: str) -> "Figure":
+    """An empty figure with the layout of every chart, for charts in other modules.
+
+    Raises
+    ------
+    SchemaError : unknown theme
+    """
+    import plotly.graph_objects as go
+
+    return go.Figure(layout=base_layout(theme))
+
+
+def color_bar(title: str, **bar: Any) -> dict[str, Any]:
+    """The bar of a colour scale: flat, above the chart, its title on top."""
+    place = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "len": 0.75, "thickness": 8}
+    return place | {"title": {"text": title, "side": "top", "font": {"size": 13}}, "outlinewidth": 0, "nticks": 5} | bar
 
 
 def _add_scores(

@@ -8,6 +8,11 @@
     [trajectory]  reducer for looking
     [transfer]    aligner: decoding in each animal from the others' data
 
+    and these, each done where the section stands in the file, if only as its name:
+    [over_time]      decoding at each time bin, with its onset
+    [how_many]       decoding from few units, or few trials
+    [across_levels]  decoding at concentrations, or levels of another column, that the decoder has not seen
+
 Every number has its unit in its name. An unknown key is an error that names the nearest valid one.
 """
 
@@ -15,7 +20,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -39,6 +44,7 @@ def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
 Seconds = Annotated[float, Field(ge=-LONGEST_S, le=LONGEST_S, allow_inf_nan=False)]
 Window = tuple[Seconds, Seconds]
 BinWidth = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
+Sizes = tuple[Annotated[int, Field(ge=1, le=10_000)], ...]
 Parameters = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
@@ -104,10 +110,40 @@ class Transfer(Section):
 
     aligner: str | None = None
     parameters: Parameters = Field(default_factory=dict)  # of the aligner
-    k: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(default=(1, 2, 5, 10), min_length=1)  # trials a class
+    k: Sizes = Field(default=(1, 2, 5, 10), min_length=1)  # trials a class
     n_test: int | None = Field(default=None, ge=1)  # test trials of each class; None takes half of the fewest
     n_anchors: int | None = Field(default=None, ge=1)  # classes to align on for new odors; None asks about none
     n_repeats: int = Field(default=5, ge=1, le=10_000)  # random splits
+
+
+class OverTime(Section):
+    """Decoding of each session at each time bin."""
+
+    window_s: Window = (-0.2, 0.6)
+    bin_width_s: BinWidth = 0.05
+    growing: bool = False  # windows that grow from the first bin, in place of single bins
+    generalise: bool = False  # also train at each bin and test at every other
+    n_permutations: int = Field(default=200, ge=19, le=1_000_000)  # of fewer none could give p = 0.05
+
+
+class HowMany(Section):
+    """Decoding of each session from random subsets; at least one of the two lists."""
+
+    n_units: Sizes = ()  # sizes of the subsets of units
+    n_trials: Sizes = ()  # training trials of each class; of all together for a target of numbers
+    n_repeats: int = Field(default=20, ge=1, le=10_000)  # random subsets of each size
+
+    @model_validator(mode="after")
+    def _has_sizes(self) -> "HowMany":
+        if not self.n_units and not self.n_trials:
+            raise ValueError("n_units or n_trials with at least one size, such as n_units = [5, 10, 20, 40]")
+        return self
+
+
+class AcrossLevels(Section):
+    """Decoding of each session at levels of a trial column that the decoder has not seen."""
+
+    column: str = "concentration"
 
 
 class Config(Section):
@@ -120,14 +156,19 @@ class Config(Section):
     validation: Validation = Validation()
     trajectory: Trajectory = Trajectory()
     transfer: Transfer = Transfer()
+    over_time: OverTime | None = None
+    how_many: HowMany | None = None
+    across_levels: AcrossLevels | None = None
 
     @model_validator(mode="after")
     def _windows_hold_bins(self) -> "Config":
-        windows = {
+        windows: dict[str, tuple[Any, float]] = {
             "activity.window_s": (self.activity.window_s, self.activity.bin_width_s),
             "decoding.control_window_s": (self.decoding.control_window_s, self.activity.bin_width_s),
             "trajectory.window_s": (self.trajectory.window_s, self.trajectory.bin_width_s),
         }
+        if self.over_time is not None:
+            windows["over_time.window_s"] = (self.over_time.window_s, self.over_time.bin_width_s)
         for key, (window, bin_width_s) in windows.items():
             if window is None:
                 continue
@@ -226,7 +267,7 @@ def _unknown(names: list[str]) -> str:
     """What to say of a key that does not exist; one that stands in another section is found there."""
     section: Any = Config
     for name in names[:-1]:
-        section = section.model_fields[name].annotation
+        section = _section(section.model_fields[name])
     *_, last = names
     homes = [home for home, field in Config.model_fields.items() if last in _keys(field)]
     if homes:
@@ -234,8 +275,13 @@ def _unknown(names: list[str]) -> str:
     return f"unknown key {'.'.join(names)!r}. {nearest(last, section.model_fields)}"
 
 
+def _section(field: Any) -> Any:
+    """The section that a field of ``Config`` holds; of one that may be absent, what it is when it is there."""
+    return next((kind for kind in get_args(field.annotation) if kind is not type(None)), field.annotation)
+
+
 def _keys(field: Any) -> tuple[str, ...]:
-    return tuple(getattr(field.annotation, "model_fields", ()))
+    return tuple(getattr(_section(field), "model_fields", ()))
 
 
 def _override(values: dict[str, Any], key: str, text: str) -> None:

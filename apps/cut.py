@@ -5,6 +5,7 @@ session of a pool has) is said in sentences, which end up among the warnings of 
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -12,13 +13,22 @@ import xarray as xr
 from ..datasets.activity import bin_spikes, traces_around
 from ..datasets.errors import SchemaError
 from ..datasets.folds import trial_column
+from ..decode.concentration import log_concentration
 from .config import Config
 
-Window = tuple[float, float]
+LOG_CONCENTRATION = "log10_concentration"  # made from the trial column ``concentration`` where a session has no such
+
+
+class Cut(NamedTuple):
+    """Another window than that of ``[activity]``."""
+
+    window_s: tuple[float, float]
+    bin_width_s: float
+    key: str  # of the configuration that sets the window, for messages
 
 
 def cut_cohort(
-    sessions: Mapping[str, xr.Dataset], config: Config, window_s: Window | None = None
+    sessions: Mapping[str, xr.Dataset], config: Config, cut: Cut | None = None
 ) -> tuple[dict[str, xr.DataArray], list[str]]:
     """Activity of each session, in the classes that all of them have; and what was left out, in sentences.
 
@@ -26,13 +36,13 @@ def cut_cohort(
     ----------
     sessions : session id -> session
     config : what to cut, and which target
-    window_s : another window than that of ``[activity]``
+    cut : another window than that of ``[activity]``
 
     Raises
     ------
     SchemaError : as ``cut_activity``; fewer than two classes in common
     """
-    cohort = {name: cut_activity(session, config, window_s) for name, session in sessions.items()}
+    cohort = {name: cut_activity(session, config, cut) for name, session in sessions.items()}
     if len(cohort) == 1:
         return cohort, [sentence for activity in cohort.values() for sentence in activity.attrs["left_out"]]
     said = [f"{name}: {sentence}" for name, activity in cohort.items() for sentence in activity.attrs["left_out"]]
@@ -51,10 +61,11 @@ def cut_cohort(
     return shared, said
 
 
-def cut_activity(session: xr.Dataset, config: Config, window_s: Window | None = None) -> xr.DataArray:
+def cut_activity(session: xr.Dataset, config: Config, cut: Cut | None = None) -> xr.DataArray:
     """Activity of one session as the configuration says, computed.
 
-    Left out are trials that are not recorded in the whole window, and classes with too few trials;
+    Left out are trials that are not recorded in the whole window, those without a logarithm of concentration where
+    that is the target, and classes with too few trials;
     the attribute ``left_out`` says which, in sentences.
 
     Raises
@@ -62,12 +73,8 @@ def cut_activity(session: xr.Dataset, config: Config, window_s: Window | None = 
     SchemaError : no such event or target, no trial with the whole window, or fewer than two classes
         with enough trials
     """
-    window = window_s or config.activity.window_s
-    width = config.activity.bin_width_s
-    if window_s is not None:  # the control window need not hold a whole number of the run's bins
-        width = min(width, window[1] - window[0])
-    activity = cut_window(session, config, window, width)
-    activity = whole_trials(activity, "decoding.control_window_s" if window_s else "activity.window_s")
+    cut = cut or Cut(config.activity.window_s, config.activity.bin_width_s, "activity.window_s")
+    activity = with_target(whole_trials(cut_window(session, config, cut), cut.key), config)
     target, least = config.decoding.target, config.data.min_trials
     labels = trial_column(activity, target)
     if not has_classes(labels):
@@ -95,7 +102,21 @@ def has_classes(labels: np.ndarray) -> bool:
     return labels.dtype.kind != "f" or len(np.unique(labels)) <= len(labels) / 2
 
 
-def cut_window(session: xr.Dataset, config: Config, window_s: Window, bin_width_s: float) -> xr.DataArray:
+def with_target(activity: xr.DataArray, config: Config) -> xr.DataArray:
+    """The activity with the logarithm of concentration, if that is the target and the session has none.
+
+    ``left_out`` then counts the trials without odor, which have no logarithm.
+    """
+    if config.decoding.target != LOG_CONCENTRATION or LOG_CONCENTRATION in activity.coords:
+        return activity
+    made, said = log_concentration(activity, blanks="leave_out"), list(activity.attrs["left_out"])
+    n_blank = activity.sizes["trial"] - made.sizes["trial"]
+    if n_blank:
+        said.append(f"Left out: {n_blank} trials at concentration 0 or without one, which has no logarithm.")
+    return made.assign_attrs(left_out=said)
+
+
+def cut_window(session: xr.Dataset, config: Config, cut: Cut) -> xr.DataArray:
     """Spikes or trace of a session around the event, computed; NaN where nothing was recorded.
 
     Raises
@@ -110,8 +131,9 @@ def cut_window(session: xr.Dataset, config: Config, window_s: Window, bin_width_
             f"session {session.attrs['session']!r} holds no {signal}, which activity.signal asks for, but {other}. "
             f"Set activity.signal to {other!r}, or leave the session out of data.sessions."
         )
-    cut = bin_spikes if signal == "spikes" else traces_around
-    return cut(session, event=config.activity.event, window_s=window_s, bin_width_s=bin_width_s).compute()
+    around = bin_spikes if signal == "spikes" else traces_around
+    made = around(session, event=config.activity.event, window_s=cut.window_s, bin_width_s=cut.bin_width_s)
+    return made.compute()
 
 
 def whole_trials(activity: xr.DataArray, key: str) -> xr.DataArray:

@@ -138,14 +138,11 @@ def _draw_scores(axes: Any, scores: np.ndarray, place: np.ndarray, name: str, ma
 
 
 def _draw_confusion(figure: "Figure", result: xr.Dataset, width_mm: int) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
-
     _, share = counts_and_share(result)
     names = [clean(label, limit=16) for label in result["label"].values]
     decoded, presented = confusion_titles(result)
     axes = figure.add_subplot()
-    shades = LinearSegmentedColormap.from_list("share", SHADES["light"])
-    image = axes.imshow(share, cmap=shades, vmin=0, vmax=1, interpolation="none")
+    image = axes.imshow(share, cmap=_shades(), vmin=0, vmax=1, interpolation="none")
     ticks = np.arange(len(names))
     axes.set(xlabel=decoded, ylabel=presented, xticks=ticks, yticks=ticks)
     axes.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor")
@@ -160,6 +157,16 @@ def _draw_confusion(figure: "Figure", result: xr.Dataset, width_mm: int) -> None
     bar.set_label(f"share of the trials of each {presented}")
     bar.outline.set_visible(False)
     figure.set_figheight(0.82 * width_mm / MM_PER_INCH)
+
+
+def _draw_generalisation(figure: "Figure", result: xr.Dataset, width_mm: int) -> None:
+    draw_generalisation(figure, result, width_mm, shades=_shades())
+
+
+def _shades() -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("share", SHADES["light"])
 
 
 def _percent(share: float, _: Any = None) -> str:
@@ -218,6 +225,6 @@ FIGURES: dict[str, Callable[..., None]] = {
     "confusion": _draw_confusion,
     "trajectories": _draw_trajectories,
     "over_time": draw_over_time,
-    "generalisation": draw_generalisation,
+    "generalisation": _draw_generalisation,
     "curve": draw_curve,
 }

@@ -12,7 +12,7 @@ import xarray as xr
 from ..datasets.errors import SchemaError
 from .labels import clean, spoken
 from .layout import time_title
-from .palette import BLACK, GREY, MOST_CLASSES, SHADES, style
+from .palette import BLACK, GREY, MOST_CLASSES, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,17 +55,14 @@ def draw_over_time(figure: "Figure", data: Any, width_mm: int) -> None:
     figure.set_figheight((0.55 * min(width_mm, 110) + 4 * np.ceil(len(results) / 2)) / MM_PER_INCH)
 
 
-def draw_generalisation(figure: "Figure", data: Any, width_mm: int) -> None:
-    """Score of every training time at every test time, on a scale from chance up."""
-    from matplotlib.colors import LinearSegmentedColormap
-
+def draw_generalisation(figure: "Figure", data: Any, width_mm: int, *, shades: Any) -> None:
+    """Score of every training time at every test time, on a scale of ``shades`` from chance up."""
     (result,) = _named(data, ("score",), ("train_time", "test_time")).values()
     score = result["score"].transpose("train_time", "test_time").to_numpy()
     axes = figure.add_subplot()
     times = [result[name].to_numpy() for name in ("test_time", "train_time")]
     half = float(result.attrs["bin_width_s"]) / 2
     extent = (times[0][0] - half, times[0][-1] + half, times[1][0] - half, times[1][-1] + half)
-    shades = LinearSegmentedColormap.from_list("score", SHADES["light"])
     low = min(float(result.attrs.get("chance", np.nanmin(score))), float(np.nanmax(score)))
     image = axes.imshow(score, origin="lower", extent=extent, cmap=shades, vmin=low, interpolation="none")
     axes.axline((extent[0], extent[0]), slope=1, color=GREY, linewidth=0.5)

@@ -80,7 +80,7 @@ def latent_title(trajectory: xr.DataArray, latent: int) -> str:
     return f"latent {latent + 1} ({100 * float(shares[latent]):.0f} % of variance)"
 
 
-def time_title(trajectory: xr.DataArray) -> str:
+def time_title(trajectory: xr.DataArray | xr.Dataset) -> str:
     """Title of the time axis: what it is counted from, and its unit."""
     return f"time from {spoken(trajectory.attrs.get('event', 'event'))} ({trajectory['time'].attrs.get('units', 's')})"
 

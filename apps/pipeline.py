@@ -7,25 +7,23 @@ has been computed before.
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import xarray as xr
-from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import InvalidParameterError
 from threadpoolctl import threadpool_limits
 
 from ..datasets.errors import ConfigError, MitralError, UnknownName
-from ..datasets.folds import folds_from_splitter, make_folds, trial_column
-from ..datasets.preprocess import Flatten, GaussianSmooth, SquareRoot
+from ..datasets.preprocess import GaussianSmooth, SquareRoot
 from ..datasets.store import Store
 from ..datasets.tables import nearest
-from ..decode.decoders import make_decoder
 from ..decode.intervals import hierarchical_interval, with_interval
 from ..decode.nulls import with_null
 from ..decode.pooled import cross_validate_pooled, with_pooled_null
@@ -33,13 +31,17 @@ from ..decode.reduce import reduce
 from ..decode.result import content_key, stamp
 from ..decode.score import cross_validate
 from ..decode.trajectories import make_reducer
-from .across import check_transfer, transfer_tasks
 from .config import Config
-from .cut import cut_cohort, cut_window, has_classes, listed, whole_trials
+from .cut import Cut, cut_cohort, cut_window, listed, whole_trials, with_target
+from .extras import EXTRAS
+from .labels import spoken
 from .messages import Progress
+from .methods import decoder_of, estimator_of, folds_of, takes_roots
+from .tasks import Task
 
 TABLE_COLUMNS = ("score", "score_low", "score_high", "null_low", "null_high", "p_value", "chance", "control_score")
 MISSING = float("nan")
+SECTIONS_OF_RESULTS = ("name", "activity", "decoding", "validation")  # of the configuration; all results follow them
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ class Run:
     results : population -> result
     trajectories : session id -> trajectory
     names : population -> name of its result in the store; the study's stands in its attrs
-    transfers : "known" and "new" -> result across animals, where the configuration has an aligner
+    extras : optional section of the configuration -> task -> result, of those that it has
     """
 
     study: xr.Dataset
     results: dict[str, xr.Dataset]
     trajectories: dict[str, xr.DataArray]
     names: dict[str, str]
-    transfers: dict[str, xr.Dataset]
+    extras: dict[str, dict[str, xr.Dataset]]
 
 
 def run(
@@ -87,7 +89,6 @@ def run(
     """
     tell = progress or (lambda what, done, total: None)
     _check_methods(config)
-    check_transfer(config)
     pools, said = _pools(store, select_sessions(store, config.data.sessions), config)
     results: dict[str, xr.Dataset] = {}
     trajectories: dict[str, xr.DataArray] = {}
@@ -99,13 +100,15 @@ def run(
                 sessions = {name: store.session(name) for name in members}
                 new = [name for name in members if name not in trajectories]
                 trajectories |= {name: _trajectory(sessions[name], config) for name in new}
-                names[population], results[population] = _decoded(population, sessions, config, store, map)
+                names[population], results[population] = _kept(
+                    population, members, partial(_decode, population, sessions, config, map), config=config, store=store
+                )
             except MitralError as error:
                 kept = "; what was done before it is kept" if done else ""
                 error.add_note(f"Stopped at {population}{kept}.")
                 raise
         selected = list(dict.fromkeys(name for members in pools.values() for name in members))
-        transfers = _transfers(selected, config, store, tell, map)
+        extras = _extras(selected, config, store, tell, map)
         tell("done", len(pools), len(pools))
         inputs = {name: store.record("session", name)["object"] for name in trajectories}
         key = content_key(config.resolved(), inputs)
@@ -114,7 +117,7 @@ def run(
         if study is None:
             study = _study(config, results, names).assign_attrs(name=name, title=config.name, left_out=said)
             study = _save(store, study, name, key, config, inputs)
-    return Run(study, results, trajectories, names, transfers)
+    return Run(study, results, trajectories, names, extras)
 
 
 def select_sessions(store: Store, patterns: tuple[str, ...]) -> list[str]:
@@ -136,11 +139,13 @@ def _check_methods(config: Config) -> None:
     """Refuse a decoder or reducer that cannot be made, before hours of work."""
     reducer = make_reducer(config.trajectory.reducer, **{"n_latents": 1} | config.trajectory.parameters)
     for key, name, made, method in (
-        ("decoding.decoder", config.decoding.decoder, _decoder(config), "predict"),
+        ("decoding.decoder", config.decoding.decoder, decoder_of(config), "predict"),
         ("trajectory.reducer", config.trajectory.reducer, reducer, "transform"),
     ):
         if not hasattr(made, "fit") or not hasattr(made, method):
             raise ConfigError(f"{key} = {name!r} is a {type(made).__name__}, without fit and {method}. Give another.")
+    for part in EXTRAS.values():
+        part.tasks(config)
 
 
 def _pools(store: Store, sessions: list[str], config: Config) -> tuple[dict[str, list[str]], list[str]]:
@@ -180,20 +185,8 @@ def _pools(store: Store, sessions: list[str], config: Config) -> tuple[dict[str,
     return pools, said
 
 
-def _decoded(
-    population: str, sessions: Mapping[str, xr.Dataset], config: Config, store: Store, map: Callable
-) -> tuple[str, xr.Dataset]:
-    """Name and result of a population, from the store if it has been computed before."""
-    inputs = {name: store.record("session", name)["object"] for name in sessions}
-    key, name = _key(inputs, config, population)
-    result = _found(store, name)
-    if result is None:
-        result = _save(store, _decode(population, sessions, config, map), name, key, config, inputs)
-    return name, result
-
-
 def _decode(population: str, sessions: Mapping[str, xr.Dataset], config: Config, map: Callable) -> xr.Dataset:
-    checks, estimator = config.validation, _estimator(config)
+    checks, estimator = config.validation, estimator_of(config)
     cohort, said = cut_cohort(sessions, config)
     try:
         result = _scored(cohort, estimator, config, map)
@@ -202,13 +195,15 @@ def _decode(population: str, sessions: Mapping[str, xr.Dataset], config: Config,
     common: dict[str, Any] = {"n_permutations": checks.n_permutations, "random_state": checks.random_state, "map": map}
     if len(cohort) == 1:
         (activity,) = cohort.values()
-        result = with_null(result, activity, estimator, _folds(activity, config), **common)
+        result = with_null(result, activity, estimator, folds_of(activity, config), **common)
         result = with_interval(result, n_bootstrap=checks.n_bootstrap, random_state=checks.random_state)
     else:
         result = with_pooled_null(result, cohort, estimator, n_folds=checks.n_folds, group=checks.group, **common)
     control = None
-    if config.decoding.control_window_s is not None:  # the same chain where nothing can be known yet
-        cohort, said_too = cut_cohort(sessions, config, config.decoding.control_window_s)
+    window = config.decoding.control_window_s
+    if window is not None:  # the same chain where nothing can be known yet; it need not hold whole bins of the run
+        cut = Cut(window, min(config.activity.bin_width_s, window[1] - window[0]), "decoding.control_window_s")
+        cohort, said_too = cut_cohort(sessions, config, cut)
         control = _scored(cohort, estimator, config, map).attrs["score_mean"]
         said += [f"Control window: {sentence}" for sentence in said_too if sentence not in said]
     warnings = [*result.attrs["warnings"], *said]
@@ -217,25 +212,43 @@ def _decode(population: str, sessions: Mapping[str, xr.Dataset], config: Config,
     )
 
 
-def _transfers(
+def _extras(
     selected: list[str], config: Config, store: Store, progress: Progress, map: Callable
-) -> dict[str, xr.Dataset]:
-    """Results across animals by task, each from the store if it has been computed before."""
-    tasks = transfer_tasks(config)
-    if not tasks:
-        return {}
-    inputs = {name: store.record("session", name)["object"] for name in selected}
-    cohort: dict[str, xr.DataArray] = {}
-    done = {}
-    for task, compute in tasks.items():
-        key, name = _key(inputs, config, f"across animals {task}", leave_out=("data", "trajectory"))
-        found = _found(store, name)
-        if found is None:
-            if not cohort:
-                cohort, _ = cut_cohort({each: store.session(each) for each in selected}, config)
-            found = _save(store, compute(cohort, progress, map), name, key, config, inputs)
-        done[task] = found
+) -> dict[str, dict[str, xr.Dataset]]:
+    """Results of the optional sections: section -> task -> result."""
+    done: dict[str, dict[str, xr.Dataset]] = {}
+    for section, part in EXTRAS.items():
+        keep = partial(_kept, config=config, store=store, section=section)
+        for name, task in part.tasks(config).items():
+            what = f"{section} {name}"
+            make = partial(_over_sessions, task, what, selected, config, store, keep, progress, map)
+            _, done.setdefault(section, {})[name] = keep(what, selected, make)
     return done
+
+
+def _over_sessions(
+    task: Task,
+    what: str,
+    selected: list[str],
+    config: Config,
+    store: Store,
+    keep: Callable[..., tuple[str, xr.Dataset]],
+    progress: Progress,
+    map: Callable,
+) -> xr.Dataset:
+    """The result of a task over all sessions, after those of each session, which are kept too."""
+    if task.each is None:
+        cohort, _ = cut_cohort({session: store.session(session) for session in selected}, config)
+        return task.together(cohort, progress, map)
+    each = {}
+    for done, session in enumerate(selected):
+        progress(f"{spoken(what)}, {session}", done, len(selected))
+        try:
+            _, each[session] = keep(f"{what} {session}", [session], partial(task.each, store.session(session), map))
+        except MitralError as error:
+            error.add_note(f"Stopped at {spoken(what)} of {session}; what was done before it is kept.")
+            raise
+    return task.together(each, progress, map)
 
 
 def _scored(cohort: Mapping[str, xr.DataArray], estimator: Any, config: Config, map: Callable) -> xr.Dataset:
@@ -243,7 +256,8 @@ def _scored(cohort: Mapping[str, xr.DataArray], estimator: Any, config: Config, 
     checks, decoding = config.validation, config.decoding
     if len(cohort) == 1:
         (activity,) = cohort.values()
-        return cross_validate(activity, decoding.target, estimator, _folds(activity, config), metric=decoding.metric)
+        folds = folds_of(activity, config)
+        return cross_validate(activity, decoding.target, estimator, folds, metric=decoding.metric)
     return cross_validate_pooled(
         cohort,
         decoding.target,
@@ -257,32 +271,11 @@ def _scored(cohort: Mapping[str, xr.DataArray], estimator: Any, config: Config, 
     )
 
 
-def _folds(activity: xr.DataArray, config: Config) -> xr.DataArray:
-    checks, target = config.validation, config.decoding.target
-    if not has_classes(trial_column(activity, target)):  # nothing to stratify by
-        splitter = (KFold if checks.group is None else GroupKFold)(
-            checks.n_folds, shuffle=True, random_state=checks.random_state
-        )
-        return folds_from_splitter(activity, splitter, target=target, group=checks.group)
-    return make_folds(
-        activity, target=target, n_folds=checks.n_folds, random_state=checks.random_state, group=checks.group
-    )
-
-
-def _decoder(config: Config) -> Any:
-    return make_decoder(config.decoding.decoder, **config.decoding.parameters)
-
-
-def _estimator(config: Config) -> Any:
-    is_count = config.activity.signal == "spikes" and config.activity.square_root
-    return make_pipeline(SquareRoot(), Flatten(), _decoder(config)) if is_count else _decoder(config)
-
-
 def _trajectory(session: xr.Dataset, config: Config) -> xr.DataArray:
     settings = config.trajectory
-    activity = cut_window(session, config, settings.window_s, settings.bin_width_s)
-    activity = whole_trials(activity, "trajectory.window_s")
-    steps: list[Any] = [SquareRoot()] if config.activity.signal == "spikes" and config.activity.square_root else []
+    cut = Cut(settings.window_s, settings.bin_width_s, "trajectory.window_s")
+    activity = with_target(whole_trials(cut_window(session, config, cut), cut.key), config)
+    steps: list[Any] = [SquareRoot()] if takes_roots(config) else []
     if settings.smooth_sd_s > 0:
         steps.append(GaussianSmooth(sd_bins=settings.smooth_sd_s / settings.bin_width_s))
     n_latents = min(settings.n_latents, activity.sizes["unit"])
@@ -292,17 +285,23 @@ def _trajectory(session: xr.Dataset, config: Config) -> xr.DataArray:
     return reduce(activity, make_pipeline(*steps, reducer), target=target)
 
 
-def _key(
-    inputs: Mapping[str, str],
-    config: Config,
-    population: str,
+def _kept(
+    what: str,
+    members: Iterable[str],
+    compute: Callable[[], xr.Dataset],
     *,
-    leave_out: tuple[str, ...] = ("data", "trajectory", "transfer"),
-) -> tuple[str, str]:
-    """Content key and name of a population's result, from the sections of the configuration that matter to it."""
-    what = {name: value for name, value in config.resolved().items() if name not in leave_out}
-    key = content_key(what | {"population": population, "min_trials": config.data.min_trials}, inputs)
-    return key, f"{_slug(config.name)}-{_slug(population)}-{key[:10]}"
+    config: Config,
+    store: Store,
+    section: str | None = None,
+) -> tuple[str, xr.Dataset]:
+    """Name and result, from the store if it has been computed before from the same sessions and sections."""
+    inputs = {name: store.record("session", name)["object"] for name in members}
+    uses = (*SECTIONS_OF_RESULTS, *([section] if section else []))
+    settings = {name: value for name, value in config.resolved().items() if name in uses}
+    key = content_key(settings | {"population": what, "min_trials": config.data.min_trials}, inputs)
+    name = f"{_slug(config.name)}-{_slug(what)}-{key[:10]}"
+    found = _found(store, name)
+    return name, found if found is not None else _save(store, compute(), name, key, config, inputs)
 
 
 def _found(store: Store, name: str) -> xr.Dataset | None:

@@ -14,17 +14,25 @@ import pandas as pd
 import xarray as xr
 
 from ..datasets.errors import SchemaError
-from . import charts
+from . import charts, charts_over
+from .extras import Extras
 from .labels import clean, for_html, spoken
 from .layout import condition_means, counts_and_share, mean_row, moments
 from .palette import BLACK, INK, MOST_CLASSES
 from .publish import publish
 from .report_across import across_section
 from .report_made import how_it_was_made, next_steps
+from .report_over import across_levels_section, how_many_section, over_time_section
 from .report_page import html_table, page
 from .summary import counted, decoded, finding, fitted_on, meaning, number, table
 
 MOST_TRAJECTORIES = 24  # 0.2 to 1 MB each
+EXTRA_SECTIONS = {  # optional section of the configuration -> its part of the page
+    "over_time": over_time_section,
+    "how_many": how_many_section,
+    "across_levels": across_levels_section,
+    "transfer": across_section,
+}
 
 
 def write_report(
@@ -34,7 +42,7 @@ def write_report(
     trajectories: Mapping[str, xr.DataArray],
     *,
     provenance: Mapping[str, Any],
-    transfers: Mapping[str, xr.Dataset] | None = None,
+    extras: Extras | None = None,
 ) -> Path:
     """Write the report of a run and publish it in one step.
 
@@ -45,7 +53,7 @@ def write_report(
     results : population -> decoding result
     trajectories : session -> trajectory; may be empty
     provenance : plain values that say how it was made: ``config``, ``inputs``, ``packages``, ``store`` ...
-    transfers : "known" and "new" -> results across animals; may be absent
+    extras : optional section of the configuration -> task -> result; may be absent
 
     Returns
     -------
@@ -74,7 +82,7 @@ def write_report(
         "<main>",
         _accuracy_section(study, rows, results, provenance),
         _warnings(results),
-        across_section(transfers or {}),
+        *(EXTRA_SECTIONS[section](found) for section, found in (extras or {}).items()),
         _confusion_section(matrices, ids),
         _trajectory_section(shown, colors, ids, n_given=len(trajectories)),
         _meaning_section(study, results),
@@ -85,7 +93,8 @@ def write_report(
     ]
     figures = {"accuracy": charts.accuracy(study)}
     figures |= {f"confusion:{ids[name]}": charts.confusion(result) for name, result in matrices.items()}
-    figures |= {f"transfer:{name}": charts.transfer(result) for name, result in (transfers or {}).items()}
+    for section, found in (extras or {}).items():
+        figures |= {f"{section}:{task}": charts_over.draw(result) for task, result in found.items()}
     figures |= {f"trajectory:{ids[name]}": charts.trajectories(shown[name], color=str(colors[name])) for name in shown}
     drawn = {
         "charts": {name: _chart(figure) for name, figure in figures.items()},

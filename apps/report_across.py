@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import xarray as xr
 
 from .across import LINE_NAMES
-from .labels import clean, for_html, spoken
-from .report_page import html_table
-from .summary import number
+from .labels import for_html, spoken
+from .report_page import figure, html_table, section
+from .tasks import interval_words
 
 LEAD = (
     "Blue: decoded with the other animals' data, aligned by the calibration trials. It is worth having where it lies "
@@ -21,14 +21,11 @@ def across_section(transfers: Mapping[str, xr.Dataset]) -> str:
     """HTML of the section; nothing without results."""
     if not transfers:
         return ""
-    parts = [_part(name, result) for name, result in transfers.items()]
-    return (
-        "<section>\n<h2>Does the code serve another animal?</h2>\n"
-        f'<p class="lead">{for_html(LEAD)}</p>\n{"".join(parts)}\n</section>'
-    )
+    parts = [part for name, result in transfers.items() for part in _part(name, result)]
+    return section("Does the code serve another animal?", LEAD, parts, [])
 
 
-def _part(name: str, result: xr.Dataset) -> str:
+def _part(name: str, result: xr.Dataset) -> list[str]:
     target = spoken(str(result.attrs["target"]))
     if "k" in result.dims:
         title = f"Known {target}s, few calibration trials"
@@ -44,11 +41,7 @@ def _part(name: str, result: xr.Dataset) -> str:
         cells = [[str(result.attrs["n_test"]), *_cells(result)]]
     lines = [LINE_NAMES[line] for line in LINE_NAMES if line in result["line"].values]
     table = html_table("Accuracy, mean over animals (interval over animals).", head + lines, cells)
-    return (
-        f"<h3>{for_html(clean(title))}</h3>\n<figure>\n"
-        f'<div class="chart" role="img" data-chart="transfer:{name}"></div>\n'
-        f"<figcaption>{for_html(clean(found, limit=1000))}</figcaption>\n</figure>\n{table}\n"
-    )
+    return [f"<h3>{for_html(title)}</h3>", figure(f"transfer:{name}", found), table]
 
 
 def _cells(row: xr.Dataset) -> list[str]:
@@ -59,5 +52,5 @@ def _cells(row: xr.Dataset) -> list[str]:
             continue
         at = row.sel(line=line)
         mean, low, high = (float(at[f"score_{part}"]) for part in ("mean", "low", "high"))
-        said.append(f"{number(mean)} ({number(low)} to {number(high)})" if high > low else number(mean))
+        said.append(interval_words(mean, low, high))
     return said

@@ -67,6 +67,34 @@ def html_table(
     )
 
 
+def section(title: str, lead: str, parts: Sequence[str], warnings: Sequence[str]) -> str:
+    """A section of the page.
+
+    Parameters
+    ----------
+    title, lead : plain text
+    parts : HTML, escaped by its maker
+    warnings : plain text, each said once
+    """
+    items = "".join(f"<li>{for_html(warning)}</li>" for warning in dict.fromkeys(warnings))
+    notes = f'\n<ul class="note">{items}</ul>' if items else ""
+    head = f'<h2>{for_html(title)}</h2>\n<p class="lead">{for_html(lead)}</p>'
+    return "\n".join([f"<section>\n{head}", *parts]) + f"{notes}\n</section>"
+
+
+def figure(name: str, caption: str) -> str:
+    """The place of the chart of that name, and in plain text what it shows."""
+    return (
+        f'<figure>\n<div class="chart" role="img" data-chart="{name}"></div>\n'
+        f"<figcaption>{for_html(caption)}</figcaption>\n</figure>"
+    )
+
+
+def folded(table: str) -> str:
+    """A long table that opens with a click."""
+    return f"<details><summary>The numbers</summary>{table}</details>"
+
+
 def _row(cells: Sequence[str], kind: str = "") -> str:
     first, *others = (for_html(cell) for cell in cells)
     return f'<tr{kind}><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>'

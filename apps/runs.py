@@ -12,8 +12,8 @@ import xarray as xr
 
 from ..datasets.errors import StoreError
 from ..datasets.store import Store
-from .across import transfer_lines, transfer_values
 from .config import read_config
+from .extras import extra_lines, extra_values
 from .messages import Progress
 from .pipeline import Run, run
 from .report import write_report
@@ -46,9 +46,7 @@ def run_file(
 def write_run_report(path: Path, outcome: Run, store_path: Path) -> None:
     """The HTML report of a run on the store at ``store_path``."""
     known = provenance(outcome.study) | {"store": str(store_path)}
-    write_report(
-        path, outcome.study, outcome.results, outcome.trajectories, provenance=known, transfers=outcome.transfers
-    )
+    write_report(path, outcome.study, outcome.results, outcome.trajectories, provenance=known, extras=outcome.extras)
 
 
 def describe_run(outcome: Run, report: Path, store_path: Path) -> tuple[dict[str, Any], Tables, list[str]]:
@@ -61,9 +59,8 @@ def describe_run(outcome: Run, report: Path, store_path: Path) -> tuple[dict[str
     value["populations"] = [row | {"result": outcome.names[row["population"]]} for row in rows]
     value["warnings"] = warnings_of(outcome.results)
     title = f"{attrs['title']}: {attrs['metric'].replace('_', ' ')} of {attrs['target']}"
-    if outcome.transfers:
-        value["across_animals"] = transfer_values(outcome.transfers)
-    lines = [*run_lines(study, outcome.results), *transfer_lines(outcome.transfers), f"Report: {report}"]
+    value |= extra_values(outcome.extras)
+    lines = [*run_lines(study, outcome.results), *extra_lines(outcome.extras), f"Report: {report}"]
     return value, {title: [score_row(row) for row in rows]}, lines
 
 

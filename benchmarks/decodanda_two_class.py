@@ -27,7 +27,7 @@ from mitral.decode import cross_validate, with_null
 try:
     from decodanda import Decodanda
 except ImportError:
-    raise SystemExit("this benchmark needs its peer, which no extra brings: pip install decodanda==0.8.6") from None
+    raise SystemExit("this benchmark needs its peer: pip install decodanda==0.8.6") from None
 
 N_SHUFFLES, SIGNAL = 100, 0.2
 

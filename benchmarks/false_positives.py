@@ -7,7 +7,7 @@ p from the null that the documentation names for that kind. The last column is t
 significant by the p value of the family. A second table has labels that change slowly on a drift, where no exchange of
 trials is right, under each scheme. A third compares power with a plain loop of scikit-learn's estimators that permutes,
 splits and fits anew, as its ``permutation_test_score`` does, on the same recordings and folds.
-Writes docs/false_positives.md, which is typed by nobody. Takes about five minutes on one thread.
+Writes docs/false_positives.md, which is typed by nobody. Takes five to nine minutes of one thread.
 """
 
 import sys

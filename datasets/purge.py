@@ -53,9 +53,9 @@ def purge(
     where = f"session {activity.attrs['session']!r}"
     if (gap_trials is None) == (gap_s is None):
         raise SchemaError(f"{where}: give a gap in trials or in seconds, gap_trials=2 or gap_s=10.0, and not both.")
-    gap = gap_trials if gap_trials is not None else gap_s
+    gap = float(gap_trials if gap_trials is not None else gap_s or 0)
     if not gap > 0:
-        raise SchemaError(f"{where}: a gap must be positive, got {gap!r}. Without a gap there is nothing to purge.")
+        raise SchemaError(f"{where}: a gap must be positive, got {gap:g}. Without a gap there is nothing to purge.")
     if gap_trials is not None:
         place, words = np.arange(folds.sizes["trial"], dtype=np.float64), f"{gap_trials} trials"
     else:

@@ -89,8 +89,8 @@ def inhalations(
         )
     known = np.isfinite(values)
     if not known.any() or np.ptp(values[known]) == 0:
-        level = f"is {values[known][0]:g} throughout" if known.any() else "holds no number"
-        raise SchemaError(f"{where}: the signal {level}, so there are no inhalations. Was the sensor connected?")
+        what = f"is {values[known][0]:g} throughout" if known.any() else "holds no number"
+        raise SchemaError(f"{where}: the signal {what}, so there are no inhalations. Was the sensor connected?")
     even = np.arange(time_s[0], time_s[-1] + step / 2, step)
     flow = np.interp(even, time_s[known], values[known]) * (1 if inhalation_is == "positive" else -1)
     gap = ~np.isin(np.rint((even - time_s[0]) / step), np.rint((time_s[known] - time_s[0]) / step))
@@ -190,11 +190,13 @@ def sniffs_as_trials(
         raise SchemaError(f"sniffs_as_trials: n_sniffs must be at least 1, got {n_sniffs}.")
     onset, at = _after(session, sniffs, event, least_quality)
     time = session[event].to_numpy().astype(float)
-    rows, number, begins = [], [], []
+    rows: list[int] = []
+    number: list[int] = []
+    begins: list[float] = []
     for trial in np.flatnonzero(np.isfinite(time)):
         here = onset[at[trial] : at[trial] + n_sniffs]
         here = here[here - time[trial] <= within_s]
-        rows += [trial] * len(here)
+        rows += [int(trial)] * len(here)
         number += range(1, len(here) + 1)
         begins += here.tolist()
     if not rows:

@@ -17,7 +17,7 @@ from ..datasets.folds import TEST, check_folds
 from .closed_form import predict_values, value_solver_for
 from .continuous import checked_target, fold_scores, predict_fold, refuse_leak
 from .null_schemes import refuse_folds_that_know, some_of
-from .nulls import attach_null
+from .nulls import IF_STATIONARY, attach_null, with_warning
 from .prepare import takes_three_axes
 from .score import Map
 from .steps import steps
@@ -94,7 +94,8 @@ def with_continuous_null(
         once = partial(_by_fitting, values, truth, known, estimator, sides, three_axes)
         null = np.array(list(map(once, shifts)))
     words = f"target shifted in time against activity by {min_shift_s:g} s or more, circularly over the session"
-    return attach_null(result, null, n_shifts + 1, scheme=words).assign_attrs(null_random_state=random_state)
+    out = attach_null(result, null, n_shifts + 1, scheme=words).assign_attrs(null_random_state=random_state)
+    return with_warning(out, IF_STATIONARY)
 
 
 def _check_result(result: xr.Dataset, folds: xr.DataArray) -> None:

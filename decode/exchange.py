@@ -101,21 +101,32 @@ def knows_labels(folds: xr.DataArray) -> bool:
     return "stratified" in str(folds.attrs.get("folds", "")).lower()
 
 
-def come_in_runs(truth: np.ndarray, groups: np.ndarray | None) -> bool:
+def exchange_blocks(activity: xr.DataArray, folds: xr.DataArray, within: str | None) -> np.ndarray:
+    """Blocks (n_trials,) that labels never leave: groups of the folds and of ``within``; one if there are none."""
+    columns = [np.zeros(folds.sizes["trial"], int)]
+    if "group" in folds.coords:
+        columns.append(np.unique(folds["group"].to_numpy(), return_inverse=True)[1])
+    if within is not None:
+        columns.append(np.unique(trial_column(activity, within), return_inverse=True)[1])
+    return np.unique(np.stack(columns), axis=1, return_inverse=True)[1].ravel()
+
+
+def come_in_runs(truth: np.ndarray, groups: np.ndarray | None = None, *, blocks: np.ndarray | None = None) -> bool:
     """Whether neighbouring trials share labels far more often than after exchange within groups.
 
     Labels that come in runs are not exchangeable where activity drifts: a permutation test then finds the drift
-    (false positive rate 0.56 to 0.98 of noise where 0.05 was asked for).
+    (``docs/false_positives.md`` has the rates).
 
     Parameters
     ----------
     truth : (n_trials,) in the order of the recording; class positions, or numbers
     groups : (n_trials,) inside which labels are exchanged
+    blocks : (n_trials,) that labels never leave; neighbours are those of one block
 
     Examples
     --------
     >>> import numpy as np
-    >>> come_in_runs(np.repeat([0, 1], 10), None), come_in_runs(np.tile([0, 1], 10), None)
+    >>> come_in_runs(np.repeat([0, 1], 10)), come_in_runs(np.tile([0, 1], 10))
     (True, False)
     """
     groups = np.zeros(len(truth), int) if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -123,11 +134,16 @@ def come_in_runs(truth: np.ndarray, groups: np.ndarray | None) -> bool:
     random = np.random.default_rng(0).random((N_ORDERS, len(truth)))
     orders = np.empty((N_ORDERS, len(truth)), truth.dtype)
     orders[:, place] = truth[np.argsort(groups + random, axis=1)]
+    by_block = np.arange(len(truth)) if blocks is None else np.argsort(blocks, kind="stable")
+    is_pair = np.ones(len(truth) - 1, bool) if blocks is None else np.diff(blocks[by_block]) == 0
+    if not is_pair.any():
+        return False
+    before, after = by_block[:-1][is_pair], by_block[1:][is_pair]
     is_class = truth.dtype.kind in "iu"
 
     def alike(labels: np.ndarray) -> np.ndarray:
-        before, after = labels[..., :-1], labels[..., 1:]
-        return np.mean(before == after if is_class else -((after - before) ** 2), axis=-1)
+        first, second = labels[..., before], labels[..., after]
+        return np.mean(first == second if is_class else -((second - first) ** 2), axis=-1)
 
     expected = alike(orders)
     return bool(alike(truth) > expected.mean() + MOST_RUNS_SD * expected.std() + 1e-12)

@@ -23,8 +23,8 @@ from ..datasets.folds import TEST, TRAIN, UNUSED
 from ..datasets.tables import nearest
 from . import metrics
 from .closed_form import predict_labelings, predict_values, value_solver_for
-from .null_schemes import ExchangeTrials, Scheme
-from .nulls import attach_null, that_can_be_trained, without_p_of_runs
+from .null_schemes import Scheme
+from .nulls import attach_null, chosen_scheme, that_can_be_trained, without_p_of_runs
 from .prepare import Problem, prepare
 from .result import check_result, confusion
 from .score import Map, fold_scores, frame_of, held_out, pooled_score, predict_folds, trial_columns
@@ -82,7 +82,6 @@ def cross_validate_nested(
     problem = prepare(activity, target, candidates[0], folds, metric=metric)
     pairs = _Pairs(problem, folds)
     chosen, inner = _choose(problem, problem.truth[None], candidates, pairs, map)
-    n_labels = problem.n_labels if problem.for_classes else None
     scored, said = [], []
     for side, position in zip(problem.sides, chosen[0], strict=True):
         given = (problem.features, problem.truth, candidates[position], side[None])
@@ -101,7 +100,7 @@ def cross_validate_nested(
     )
     if problem.labels is not None:
         result = result.assign_coords(label=problem.labels, predicted_label=problem.labels)
-        counts = confusion(problem.truth, result["prediction"].to_numpy(), n_labels)
+        counts = confusion(problem.truth, result["prediction"].to_numpy(), problem.n_labels)
         result["confusion"] = (("label", "predicted_label"), counts)
     if metrics.needs_probabilities(problem.metric):
         result["probability"] = (("fold", "trial", "label"), out_of_fold)
@@ -149,9 +148,7 @@ def with_nested_null(
             f"session {result.attrs.get('session', '?')!r}: the result was made with other settings "
             f"({result.attrs.get('settings', 'none')}) than {json.dumps(words)}. Pass those it was made with."
         )
-    if scheme is not None and within is not None:
-        raise SchemaError(f"within={within!r} says where trials are exchanged, and a scheme was given. Give one.")
-    scheme = ExchangeTrials(within) if scheme is None else scheme
+    scheme = chosen_scheme(within, scheme)
     problem = prepare(activity, result.attrs["target"], candidates[0], folds, metric=result.attrs["metric"])
     pairs = _Pairs(problem, folds)
     seeded = {"n_permutations": n_permutations, "random_state": random_state}

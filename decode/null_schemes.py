@@ -57,9 +57,12 @@ class ExchangeTrials:
     Parameters
     ----------
     within : trial coordinate inside whose groups labels are exchanged, beside the folds and their groups
+    in_random_order : labels came in random order in the experiment, whatever the order that trials are listed in: no
+        look at whether they come in runs
     """
 
     within: str | None = None
+    in_random_order: bool = False
 
     def draw(
         self,
@@ -255,6 +258,7 @@ def _encoded(sequence: Any, truth: np.ndarray, labels: np.ndarray | None, where:
     unknown = np.setdiff1d(values, labels)
     if unknown.size:
         raise SchemaError(
-            f"{where} holds {str(unknown[0])!r}, which never occurs in this session. Give sessions with the same classes."
+            f"{where} holds {str(unknown[0])!r}, which never occurs in this session. Give sessions with the same "
+            f"classes."
         )
     return np.searchsorted(labels, values).astype(truth.dtype)

@@ -23,12 +23,13 @@ from .exchange import (
     FEWEST_ARRANGEMENTS,
     arrangements,
     come_in_runs,
+    exchange_blocks,
     exchange_groups,
     exchange_words,
     permutations,
     streams,
 )
-from .null_schemes import Drawn, ExchangeTrials, Scheme
+from .null_schemes import CircularShift, Drawn, ExchangeTrials, Scheme
 from .result import check_result
 from .score import Map, encode_target, features_for, held_out, pooled_score
 
@@ -48,7 +49,12 @@ VALUES_AT_ONCE = 20_000_000  # predictions of numbers held at once: 160 MB
 IN_RUNS = (
     "No p value: labels come in runs, so trials cannot be exchanged: slow drift would pass for the target. Use another "
     "scheme: ExchangeBlocks where labels were set by block, PseudoSession, or within=... groups that labels do not "
-    "run through."
+    "run through. If labels came in random order, and the file only lists trials otherwise: "
+    "ExchangeTrials(in_random_order=True)."
+)
+IF_STATIONARY = (
+    "The null shifts labels in time, which is right if activity and labels are stationary. Where both drift it calls "
+    "noise a signal too often (docs/false_positives.md): prefer PseudoSession."
 )
 
 
@@ -72,7 +78,8 @@ def with_null(
     n_permutations : number of labelings; each reruns every fold. Fewer where the scheme has not so many
     random_state : seed; labeling i has a stream of its own, whatever the number of workers
     within : trial column inside whose groups labels are exchanged, beside the folds and their groups
-    scheme : ``ExchangeBlocks``, ``CircularShift`` or ``PseudoSession``; None exchanges trials
+    scheme : ``ExchangeBlocks``, ``CircularShift`` or ``PseudoSession``. None exchanges trials, and gives no p
+        where their labels come in runs, but for ``ExchangeTrials(in_random_order=True)``
     map : as the builtin; called once over the labelings where there is no closed form
 
     Returns
@@ -100,6 +107,7 @@ def with_null(
     features = features_for(activity, estimator, folds)
     null = null_scores(features, drawn.labels, estimator, folds.to_numpy(), result.attrs["metric"], map=map)
     out = attach_null(result, null, drawn.n_arrangements, scheme=drawn.words)
+    out = with_warning(out, IF_STATIONARY) if isinstance(scheme, CircularShift) else out
     return without_p_of_runs(out, truth, activity, folds, scheme).assign_attrs(null_random_state=random_state)
 
 
@@ -242,15 +250,21 @@ def without_p_of_runs(
     result: xr.Dataset, truth: np.ndarray, activity: xr.DataArray, folds: xr.DataArray, scheme: Scheme
 ) -> xr.Dataset:
     """The result without its p values, and with a warning, if trials were exchanged whose labels come in runs."""
-    has_order = activity.attrs.get("population") != "pseudo-population"
-    has_p = "p_value" in result.attrs or "p_value" in result
-    if not isinstance(scheme, ExchangeTrials) or not has_p or not has_order:
+    is_listed = activity.attrs.get("population") == "pseudo-population"
+    if not isinstance(scheme, ExchangeTrials) or scheme.in_random_order or is_listed:
         return result
-    if come_in_runs(truth, exchange_groups(activity, folds, scheme.within)):
-        result = result.drop_vars(("p_value", "p_familywise"), errors="ignore")
-        kept = {name: value for name, value in result.attrs.items() if name != "p_value"}
-        result.attrs = kept | {"warnings": [*result.attrs["warnings"], IN_RUNS]}
-    return result
+    groups = exchange_groups(activity, folds, scheme.within)
+    if not come_in_runs(truth, groups, blocks=exchange_blocks(activity, folds, scheme.within)):
+        return result
+    result = result.drop_vars(["p_value", "p_familywise"], errors="ignore")
+    result.attrs = {name: value for name, value in result.attrs.items() if name != "p_value"}
+    return with_warning(result, IN_RUNS)
+
+
+def with_warning(result: xr.Dataset, sentence: str) -> xr.Dataset:
+    """The result with a warning, once."""
+    said = [each for each in result.attrs.get("warnings", []) if each != sentence]
+    return result.assign_attrs(warnings=[*said, sentence])
 
 
 def that_can_be_trained(drawn: Drawn, sides: np.ndarray, activity: xr.DataArray) -> Drawn:

@@ -55,6 +55,7 @@ def reduce(
     """
     check_activity(activity)
     in_fit = _fit_trials(activity, fit_on)
+    latents: Any
     if can_stream(activity, reducer):
         last, latents = stream(activity, reducer, in_fit)
     else:

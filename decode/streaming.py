@@ -5,6 +5,7 @@ Not here: what is learned (``trajectories.moments``), and reducers that need all
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import dask.array
@@ -85,12 +86,17 @@ def _blocks(
 ) -> tuple[list[Callable[[], np.ndarray]], list[np.ndarray]]:
     """A function that loads each block, and the ids of its trials."""
     edges = np.concatenate([[0], np.cumsum(data.chunks[0])])
-    loads, trials = [], []
+    loads: list[Callable[[], np.ndarray]] = []
+    trials = []
     for row, column in np.ndindex(data.numblocks[:2]):
         block = data.blocks[row, column, 0]
-        loads.append(lambda block=block: prepared(block.compute(scheduler="synchronous")))
+        loads.append(partial(_load, block, prepared))
         trials.append(ids[edges[row] : edges[row + 1]])
     return loads, trials
+
+
+def _load(block: dask.array.Array, prepared: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    return prepared(block.compute(scheduler="synchronous"))  # by a thread of our own
 
 
 def _refuse_nan(block: np.ndarray, ids: np.ndarray, session: str) -> None:

@@ -39,7 +39,14 @@ HUGE = 10**6
 
 
 # what makes a slow method quick here: leaks do not depend on how well it has converged
-QUICK = {"cebra": {"n_iterations": 3, "n_seeds": 1}, "mixture_lds": {"max_iterations": 10}, "umap": {"n_seeds": 1}}
+QUICK = {
+    "cebra": {"n_iterations": 3, "n_seeds": 1},
+    "lds": {"max_iter": 20},
+    "mixture_lds": {"max_iterations": 10},
+    "poisson_lds": {"max_iter": 10},
+    "tensor_components": {"n_restarts": 1, "max_iter": 50},
+    "umap": {"n_seeds": 1},
+}
 
 
 def behind(reducer, name):

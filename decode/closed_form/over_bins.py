@@ -189,7 +189,9 @@ def _centroids(X: np.ndarray, labels: np.ndarray, n_classes: int) -> tuple[np.nd
     return means, -0.5 * np.sum(means**2, axis=2)
 
 
-def _both(by_trials: ByTrials, by_moments: ByMoments, **given: float | None) -> tuple[ByTrials, ByMoments]:
+def _both(
+    by_trials: Callable[..., Any], by_moments: Callable[..., Any], **given: float | None
+) -> tuple[ByTrials, ByMoments]:
     return partial(by_trials, **given), partial(by_moments, **given)
 
 

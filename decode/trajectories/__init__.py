@@ -8,16 +8,20 @@ from typing import Any
 from ..decoders import build
 
 REDUCERS = {
+    "cebra": "mitral.decode.trajectories.cebra_embedding:CEBRA",
     "demixed_pca": "mitral.decode.trajectories.demixed_pca:DemixedPCA",
     "factor_analysis": "mitral.decode.trajectories.factor_analysis:FactorAnalysis",
     "gpfa": "mitral.decode.trajectories.gpfa:GPFA",
     "hmm": "mitral.decode.trajectories.hmm:GaussianHMM",
+    "isomap": "mitral.decode.trajectories.isomap:Isomap",
     "lds": "mitral.decode.trajectories.lds:LDS",
     "mixture_lds": "mitral.decode.trajectories.mixture_lds:MixtureLDS",
     "pca": "mitral.decode.trajectories.pca:PCA",
+    "poisson_hmm": "mitral.decode.trajectories.poisson_hmm:PoissonHMM",
     "poisson_lds": "mitral.decode.trajectories.poisson_lds:PoissonLDS",
     "probabilistic_pca": "mitral.decode.trajectories.factor_analysis:ProbabilisticPCA",
     "tensor_components": "mitral.decode.trajectories.tensor_components:TensorComponents",
+    "umap": "mitral.decode.trajectories.umap_embedding:UMAP",
 }
 
 

@@ -10,7 +10,7 @@ from .gaussian_chain import Smoothed
 from .missing import Observed, observed, smooth_trials
 from .with_gaps import WithGaps, check_positive, check_whole, expectation_maximisation, inside, n_seen
 
-LAGS = 3  # neighbours that the first start looks at
+LAGS = 2  # neighbours that the first start looks at
 LEAST_NOISE = 1e-6  # of a unit's variance
 LEAST_DRIVE = 1e-9  # eigenvalues of Q and Q0, as a share of the variance of the first latents
 
@@ -98,7 +98,8 @@ class LDS(WithGaps):
         for name in ("n_restarts", "max_iter"):
             check_whole(getattr(self, name), name, "LDS")
         check_positive(self.tol, "tol", "LDS")
-        self.mean_ = np.nanmean(X, axis=(0, 1))
+        present = ~np.isnan(X)
+        self.mean_ = np.where(present, X, 0.0).sum(axis=(0, 1)) / present.sum(axis=(0, 1))
         trials = self._trials(X)
         variance = trials.square / trials.n
         noise_floor = LEAST_NOISE * np.where(variance > 0, variance, variance[variance > 0].min())

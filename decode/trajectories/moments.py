@@ -2,7 +2,7 @@
 
 Sums are taken of x - shift, the shift near the mean, so that little cancels; they are accumulated in float64. Products
 are taken in float64 too, except where float32 loses nothing or next to nothing: of small integers, where they are
-exact, and of float32 activity, over at most ``MOST_ROWS`` bins at a time, where their rounding averages out.
+exact, and of float32 activity, over about as many bins as units, or 1024, at a time, where their rounding averages out.
 Not here: names of trials, and laziness (``decode.streaming``).
 """
 
@@ -60,11 +60,13 @@ def block_moments(block: np.ndarray, shift: np.ndarray) -> Moments:
     """Moments of all bins of a block (n_trials, n_times, n_units); NaN or infinity in it shows in ``total``."""
     rows = block.reshape(-1, block.shape[-1])
     n_units = rows.shape[1]
-    most = max(MOST_ROWS, 2 * n_units)  # many units: so that adding n_units² sums is cheap beside making them
+    most = max(MOST_ROWS, n_units)  # many units: so that adding n_units² sums is cheap beside making them
     dtype = np.float32 if _fits_float32(rows, shift, most) else np.float64
+    most = MOST_ROWS if dtype is np.float64 else most
     product = ssyrk if dtype is np.float32 else dsyrk
     shift = shift.astype(dtype)
-    kept, ones = np.empty((most, n_units), dtype), np.ones(most, dtype)
+    kept: np.ndarray = np.empty((most, n_units), dtype)
+    ones: np.ndarray = np.ones(most, dtype)
     total, cross = np.zeros(n_units), np.zeros((n_units, n_units), order="F")
     for start in range(0, len(rows), most):
         part = rows[start : start + most]

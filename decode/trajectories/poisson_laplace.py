@@ -118,10 +118,12 @@ class _Chain:
         return left, weighted
 
     def log_density(self, z: np.ndarray) -> np.ndarray:
+        """Of each trial, (n_trials,), without the constant."""
         left, weighted = self._weighted(z)
         return -0.5 * np.einsum("ntd,ntd->n", left, weighted)
 
     def gradient(self, z: np.ndarray) -> np.ndarray:
+        """Derivative of the log density by z, (n_trials, n_times, d)."""
         _, weighted = self._weighted(z)
         slope = -weighted
         slope[:, :-1] += weighted[:, 1:] @ self.A

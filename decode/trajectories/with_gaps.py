@@ -40,7 +40,8 @@ class WithGaps(ThreeAxes):
                 f"{who}: the unit at position {absent[0]} is NaN in all {len(X)} trials of the fit. Leave it out."
             )
         check_fit(X, n_latents, who)
-        n_changing = int((np.nanmax(X, axis=(0, 1)) > np.nanmin(X, axis=(0, 1))).sum())
+        rows = X.reshape(-1, X.shape[2])
+        n_changing = int((np.fmax.reduce(rows) > np.fmin.reduce(rows)).sum())
         if n_latents > n_changing:
             raise SchemaError(
                 f"{who}: only {n_changing} of the {X.shape[2]} units change, and n_latents is {n_latents}. "

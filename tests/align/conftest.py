@@ -20,6 +20,12 @@ def activity_of(values, labels, *, session, animal, column="odor"):
 
 
 @pytest.fixture(scope="session")
+def make_activity():
+    """The function ``activity_of``."""
+    return activity_of
+
+
+@pytest.fixture(scope="session")
 def make_cohort():
     """A function: animals that see one latent geometry through units of their own; ``signal=0`` is noise alone."""
 

@@ -17,7 +17,7 @@ from mitral.datasets.tables import resolve
 
 QUICK = {
     "mixture_lds": {"max_iterations": 5},
-    "shared_private": {"max_iterations": 5},
+    "shared_private": {"n_components": 1},
     "gromov_wasserstein": {"n_starts": 3},
 }
 LIBRARIES = {"sinkhorn": "ot", "gromov_wasserstein": "ot"}

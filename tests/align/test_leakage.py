@@ -22,7 +22,7 @@ from mitral.decode import cross_validate, make_decoder, make_reducer
 
 QUICK = {
     "mixture_lds": {"max_iterations": 3},
-    "shared_private": {"max_iterations": 3},
+    "shared_private": {"n_components": 1},
     "gromov_wasserstein": {"n_starts": 1},
 }
 LIBRARIES = {"sinkhorn": "ot", "gromov_wasserstein": "ot"}

@@ -12,13 +12,11 @@ from mitral.datasets import bin_spikes
 from mitral.datasets.sources.iurilli2017 import read_iurilli2017
 from mitral.decode import make_decoder
 
-from .conftest import activity_of
-
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def bulbs(data_folder):
+def bulbs(data_folder, make_activity):
     """Burton et al. 2022: both bulbs of four mice, 185 odors, averaged over trials."""
     path = data_folder("olfactory/burton_2022/odormappingdata_simple_05_2022.mat")
     file = scipy.io.loadmat(path)
@@ -27,20 +25,20 @@ def bulbs(data_folder):
     cohort = {}
     for key in (key for key in file if key.startswith("respmatrix")):
         bulb = key.split("_")[1][3:]
-        cohort[bulb] = activity_of(file[key].T[odors][:, None], names[odors], session=bulb, animal=bulb[:3])
+        cohort[bulb] = make_activity(file[key].T[odors][:, None], names[odors], session=bulb, animal=bulb[:3])
     assert len(cohort) == 8 and all(activity.sizes["trial"] == 185 for activity in cohort.values())
     return cohort
 
 
 @pytest.fixture(scope="module")
-def hemibulbs(data_folder):
+def hemibulbs(data_folder, make_activity):
     """Chae et al. 2019: ten hemibulbs of five mice, 57 odors, averaged over trials."""
     folder = data_folder("olfactory/chae_2019/glomerular_data/glomerular_responses/glomerular_responses__main")
     cohort = {}
     for path in sorted(folder.glob("*/*/*_responses.mat")):
         (X,) = (value for key, value in scipy.io.loadmat(path).items() if not key.startswith("__"))
         name = f"{path.parts[-3]}-{path.parts[-2]}"
-        cohort[name] = activity_of(X[:, None], np.arange(57), session=name, animal=path.parts[-3])
+        cohort[name] = make_activity(X[:, None], np.arange(57), session=name, animal=path.parts[-3])
     assert len(cohort) == 10
     return cohort
 
@@ -81,7 +79,7 @@ def test_new_odors_are_named_in_another_mouse_of_the_second_laboratory(hemibulbs
     assert of(result, "same_animal") >= 0.50
 
 
-def test_piriform_experiments_lose_nothing_by_sharing(data_folder):
+def test_piriform_experiments_lose_nothing_by_sharing(data_folder, make_activity):
     """Experiments whose geometry is not shared: aligned is not below target-only by more than its standard error."""
     folder = data_folder("olfactory/iurilli_2017")
     cohort = {}
@@ -90,7 +88,7 @@ def test_piriform_experiments_lose_nothing_by_sharing(data_folder):
             counts = bin_spikes(session, event="inhalation_onset", window_s=(0.0, 1.0), bin_width_s=0.5)
             name = session.attrs["session"]
             odors = counts["odor"].to_numpy()
-            cohort[name] = activity_of(np.sqrt(counts.to_numpy()), odors, session=name, animal=name)
+            cohort[name] = make_activity(np.sqrt(counts.to_numpy()), odors, session=name, animal=name)
     assert len(cohort) >= 8
     decoder = make_decoder("pooled_lda")
     result = known_odors(

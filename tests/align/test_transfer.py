@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from numpy.testing import assert_allclose
 
-from mitral.align import align, known_odors, make_aligner, new_odors, plan_anchors, shared_means, sweep
+from mitral.align import align, known_odors, make_aligner, new_odors, plan_anchors, shared_means, sweep, until
 from mitral.align.across import best_setting, log_posterior
 from mitral.align.identify import identify, ranks
 from mitral.align.new_odors import spread_order
@@ -45,12 +45,13 @@ def many_odors(make_cohort):
 # ---- known odors ----
 
 
-def test_others_help_where_geometry_is_shared(shared):
-    """One calibration trial of each odor: aligned beats the animal's own data, and the finding says so."""
-    result = known(shared, k=1, n_repeats=4)
+def test_others_help_where_geometry_is_shared(make_cohort):
+    """One calibration trial of 12 odors in 2 latents: aligned beats the animal's own data, and the finding says so."""
+    cohort = make_cohort(0, n_odors=12, n_latents=2, n_times=3, n_trials=4, noise=1.5)
+    result = known(cohort, make_aligner("generalised_cca", n_latents=2), k=1, n_repeats=3)
     mean = dict(zip(result["line"].values.tolist(), result["score_mean"].values.tolist(), strict=True))
     assert mean["aligned"] > mean["target_only"] + 0.1
-    assert mean["shuffled_anchors"] < 0.25 < mean["same_animal"]
+    assert mean["shuffled_anchors"] < 0.2 < mean["same_animal"]
     assert result.attrs["gain_low"] > 0
     assert result.attrs["finding"].startswith("Aligned (0.") and "beats target only" in result.attrs["finding"]
     assert (result["reliability"] > 0.3).all() and result.attrs["agreement"] > 0.3
@@ -187,6 +188,25 @@ def test_cohorts_that_cannot_transfer_are_refused(shared, make_cohort):
     assert known(pair, shares=(1.0,)).sizes["session"] == 2
 
 
+def test_more_source_animals_help(make_cohort):
+    """Curve over source animals, whose noise averages out; more than there are is refused."""
+    cohort = make_cohort(4, n_animals=5, n_odors=16, n_trials=1, n_times=1, noise=0.8)
+    curve = sweep(lambda n: new(cohort, n_sources=n, n_repeats=4), [1, 4], name="n_sources")
+    aligned = curve["score_mean"].sel(line="aligned")
+    assert aligned[1] > aligned[0] + 0.04  # one standard error of 120 predictions
+    with pytest.raises(SchemaError, match="n_sources=5, and there are 4 other animals"):
+        known(make_cohort(0, n_animals=5), n_sources=5)
+
+
+def test_a_curve_over_time_says_what_is_known_by_then(shared):
+    """Up to the first bin, and with the second: the cohort is cut, not the decoder."""
+    both = sweep(lambda stop: known(until(shared, stop), shares=(1.0,)), [0.1, 0.2], name="stop_s")
+    assert both["score_mean"].sel(stop_s=0.2, line="aligned") > both["score_mean"].sel(stop_s=0.1, line="aligned")
+    assert_allclose(both["score"].sel(stop_s=0.2), known(shared, shares=(1.0,))["score"])
+    with pytest.raises(SchemaError, match="session 'mouse-0' has no bin before 0.01 s"):
+        until(shared, 0.01)
+
+
 # ---- new odors ----
 
 
@@ -315,6 +335,15 @@ def test_the_best_setting_is_the_first_of_equals():
     table = {("x", 1): [0.0, 1.0], ("x", 2): [1.0, 0.0], ("y", 1): [0.5, 0.6], ("y", 2): [0.5, 0.6]}
     assert best_setting(["x", "y"], [1, 2], lambda setting, pretender: table[setting, pretender]) == (1, 1)
     assert best_setting(["x"], [1, 2], lambda setting, pretender: table[setting, pretender]) == (0, 0)
+
+
+def test_caution_leaves_the_first_option_only_for_a_clear_gain():
+    """A gain of 0.1 that all four pretenders share is taken; the same mean gain with a spread of 0.5 is not."""
+    clear = {k: [0.5, 0.6 + 0.01 * k] for k in range(4)}
+    noisy = {0: [0.5, 1.0], 1: [0.5, 0.1], 2: [0.5, 1.0], 3: [0.5, 0.3]}
+    assert best_setting(["x"], range(4), lambda setting, k: clear[k], cautious=True) == (0, 1)
+    assert best_setting(["x"], range(4), lambda setting, k: noisy[k], cautious=True) == (0, 0)
+    assert best_setting(["x"], range(4), lambda setting, k: noisy[k]) == (0, 1)
 
 
 # ---- cohort ----

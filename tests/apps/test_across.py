@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mitral.align import known_odors, make_aligner
-from mitral.apps import charts
-from mitral.apps.across import transfer_lines, transfer_values
+from mitral.apps import charts_over
+from mitral.apps.across import lines, values
 from mitral.apps.config import make_config
 from mitral.apps.cut import cut_cohort
 from mitral.apps.pipeline import run
@@ -52,8 +52,8 @@ def test_a_run_gives_what_the_functions_give(lab, outcome):
     cohort, _ = cut_cohort(sessions, config())
     settings = {"k": 3, "n_repeats": 2, "random_state": 0, "n_bootstrap": 100}
     alone = known_odors(cohort, "odor", make_aligner("srm", n_latents=3), make_decoder("pooled_lda"), **settings)
-    np.testing.assert_array_equal(outcome.transfers["known"].sel(k=3)["score"], alone["score"])
-    assert outcome.transfers["new"].attrs["n_anchors"] == 4
+    np.testing.assert_array_equal(outcome.extras["transfer"]["known"].sel(k=3)["score"], alone["score"])
+    assert outcome.extras["transfer"]["new"].attrs["n_anchors"] == 4
 
 
 def test_results_across_animals_are_saved_and_found_again(lab, outcome):
@@ -61,56 +61,56 @@ def test_results_across_animals_are_saved_and_found_again(lab, outcome):
     before = lab.position
     again = run(config(), lab)
     assert lab.position == before
-    assert again.transfers["known"].equals(outcome.transfers["known"])
+    assert again.extras["transfer"]["known"].equals(outcome.extras["transfer"]["known"])
     other = run(config(parameters={"n_latents": 2}), lab)
     assert other.names == outcome.names
-    assert not other.transfers["new"].equals(outcome.transfers["new"])
+    assert not other.extras["transfer"]["new"].equals(outcome.extras["transfer"]["new"])
 
 
 def test_without_an_aligner_nothing_crosses_animals(lab):
-    assert run(config(aligner=None), lab).transfers == {}
+    assert run(config(aligner=None), lab).extras == {}
 
 
 def test_without_anchors_no_new_odors_are_asked_about(lab):
-    assert list(run(config(n_anchors=None), lab).transfers) == ["known"]
+    assert list(run(config(n_anchors=None), lab).extras["transfer"]) == ["known"]
 
 
 def test_sentences_and_values_say_every_k_and_what_is_found(outcome):
-    first, found, new = transfer_lines(outcome.transfers)
+    first, found, new = lines(outcome.extras["transfer"])
     assert "from 1, " in first and first.endswith("from 3.") and "alone" in first
-    assert found == f"With 3: {outcome.transfers['known']['finding'].values[-1]}"
+    assert found == f"With 3: {outcome.extras['transfer']['known']['finding'].values[-1]}"
     assert "4 odors that the animal has no label for, aligned on 4 others" in new
-    values = transfer_values(outcome.transfers)
-    assert len(values) == 4 * 3  # lines times (k = 1, k = 3, new)
-    (row,) = (row for row in values if row["k"] == 3 and row["line"] == "aligned")
-    assert row["mean"] == float(outcome.transfers["known"].sel(k=3, line="aligned")["score_mean"])
+    rows = values(outcome.extras["transfer"])
+    assert len(rows) == 4 * 3  # lines times (k = 1, k = 3, new)
+    (row,) = (row for row in rows if row["k"] == 3 and row["line"] == "aligned")
+    assert row["mean"] == float(outcome.extras["transfer"]["known"].sel(k=3, line="aligned")["score_mean"])
 
 
 def test_the_chart_draws_four_lines_with_their_intervals(outcome):
-    figure = charts.transfer(outcome.transfers["known"])
+    figure = charts_over.transfer(outcome.extras["transfer"]["known"])
     assert [trace.name.split(":")[0] for trace in figure.data] == [
         "ceiling",
         "aligned with the other animals",
         "the animal's own trials alone",
         "aligned with shuffled labels",
     ]
-    np.testing.assert_allclose(figure.data[1].y, outcome.transfers["known"].sel(line="aligned")["score_mean"])
+    np.testing.assert_allclose(figure.data[1].y, outcome.extras["transfer"]["known"].sel(line="aligned")["score_mean"])
     assert "calibration trials of each odor" in figure.layout.xaxis.title.text
 
 
 def test_the_chart_of_one_condition_has_a_point_for_each_control(outcome):
-    figure = charts.transfer(outcome.transfers["new"], theme="dark")
+    figure = charts_over.transfer(outcome.extras["transfer"]["new"], theme="dark")
     assert [len(trace.y) for trace in figure.data] == [1, 1, 1, 1]
 
 
 def test_a_chart_of_something_else_is_refused(outcome):
     with pytest.raises(SchemaError, match="expected a transfer result, got kind 'study'. Give what known_odors"):
-        charts.transfer(outcome.study)
+        charts_over.transfer(outcome.study)
 
 
 def test_the_section_holds_findings_tables_and_no_markup_from_data(outcome):
-    hostile = outcome.transfers["new"].assign_attrs(finding="<script>alert(1)</script>", target="<b>odor</b>")
-    html = across_section(outcome.transfers | {"new": hostile})
+    hostile = outcome.extras["transfer"]["new"].assign_attrs(finding="<script>alert(1)</script>", target="<b>odor</b>")
+    html = across_section(outcome.extras["transfer"] | {"new": hostile})
     assert "<script>" not in html and "<b>odor" not in html and "&lt;script&gt;" in html
     assert html.count("<table") == 2 and 'data-chart="transfer:known"' in html
     assert across_section({}) == ""

@@ -147,6 +147,18 @@ def test_no_p_is_given_where_labels_come_in_runs(make_activity):
     result = with_null(result, activity, CLOSED, folds, n_permutations=19, random_state=0)
     assert "p_value" not in result.attrs and "null_high" in result.attrs
     assert any("ExchangeBlocks" in said and said.startswith("No p value") for said in result.attrs["warnings"])
+    listed = ExchangeTrials(in_random_order=True)  # the file lists trials by odor, the experiment did not
+    again = with_null(result, activity, CLOSED, folds, n_permutations=19, random_state=0, scheme=listed)
+    assert "p_value" in again.attrs
+
+
+def test_trials_listed_by_label_are_no_runs_where_groups_hold_one_of_each(make_activity):
+    """Trials odor by odor, exchanged within repeats that hold every odor once: their neighbours are of one repeat."""
+    activity = make_activity(n_trials=40, n_odors=4).sortby("odor")
+    activity = activity.assign_coords(repeat=("trial", np.tile(np.arange(10), 4)))
+    folds = make_folds(activity, target="odor", n_folds=5, random_state=0, group="repeat")
+    result = cross_validate(activity, "odor", CLOSED, folds)
+    assert "p_value" in with_null(result, activity, CLOSED, folds, n_permutations=19, random_state=0).attrs
 
 
 def test_p_is_given_where_runs_stay_inside_groups(make_activity):
@@ -169,6 +181,7 @@ def test_labelings_that_leave_one_class_to_train_on_are_left_out_and_counted(mak
     n_out = sum(row[:12].sum() in (0, 4) for row in rolled)
     assert n_out > 0 and result.sizes["permutation"] == 23 - n_out
     assert f"; {n_out} that leave a fold with one class" in result.attrs["null_scheme"]
+    assert any("prefer PseudoSession" in said for said in result.attrs["warnings"])
 
 
 @pytest.mark.parametrize("decoder", [Ridge(2.0), RidgeCV([0.1, 1.0, 10.0, 1000.0]), make_decoder("ridge")])

@@ -226,7 +226,7 @@ def test_a_store_is_reduced_chunk_by_chunk(make_activity, tmp_path):
     """From zarr on disk, the subspace is that of the loaded array."""
     X = of_float32()
     lazily(X, make_activity, (20, 20, 7)).drop_attrs().drop_vars("odor").drop_vars("unit").to_dataset(name="a").to_zarr(
-        tmp_path / "a.zarr"
+        tmp_path / "a.zarr", consolidated=False
     )
     with xr.open_zarr(tmp_path / "a.zarr", consolidated=False) as stored:
         lazy = stored["a"].assign_attrs(make_activity().attrs).assign_coords(unit=np.arange(7))
