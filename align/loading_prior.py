@@ -85,7 +85,7 @@ def first_guesses(means: Means, dynamics: Dynamics, prior: Prior) -> list[Loadin
     R = np.maximum(means.within, prior.floor)
     rows = [
         _regression(count.reshape(len(design), -1), means.mean.reshape(len(design), -1), design, R, prior)
-        for count in (means.count, np.minimum(means.count, 1.0))
+        for count in (means.n_trials, np.minimum(means.n_trials, 1.0))
     ]
     return [Loadings(row[:, :d], row[:, d], R) for row in (*rows, prior.mean)]
 

@@ -28,9 +28,7 @@ def streams(n_permutations: int, random_state: int) -> list[np.random.SeedSequen
     return np.random.SeedSequence(random_state).spawn(n_permutations)
 
 
-def permutations(
-    truth: np.ndarray, n_permutations: int, random_state: int, *, within: np.ndarray | None
-) -> np.ndarray:
+def permutations(truth: np.ndarray, n_permutations: int, random_state: int, *, within: np.ndarray | None) -> np.ndarray:
     """Permuted labels (n_permutations, n_trials), one random stream each.
 
     Raises

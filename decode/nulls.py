@@ -100,9 +100,7 @@ def with_null(
     activity = activity.compute()
     for_classes = is_classifier(estimator)
     truth, labels = encode_target(activity, result.attrs["target"], for_classes=for_classes)
-    drawn = scheme.draw(
-        truth, activity, folds, labels=labels, n_permutations=n_permutations, random_state=random_state
-    )
+    drawn = scheme.draw(truth, activity, folds, labels=labels, n_permutations=n_permutations, random_state=random_state)
     drawn = that_can_be_trained(drawn, folds.to_numpy(), activity)
     features = features_for(activity, estimator, folds)
     null = null_scores(features, drawn.labels, estimator, folds.to_numpy(), result.attrs["metric"], map=map)
@@ -215,9 +213,7 @@ def attach_null_over_time(result: xr.Dataset, null: np.ndarray, n_arrangements: 
     sign = -1.0 if result.attrs["metric"] in metrics.SMALLER_IS_BETTER else 1.0
     score, m = sign * result["score"].to_numpy(), len(null)
     low, high = np.quantile(null, [0.025, 0.975], axis=0)
-    result = result.assign(
-        null_score=(("permutation", "time"), null), null_low=("time", low), null_high=("time", high)
-    )
+    result = result.assign(null_score=(("permutation", "time"), null), null_low=("time", low), null_high=("time", high))
     smallest = max(1 / (m + 1), 1 / n_arrangements)
     said = list(result.attrs["warnings"])
     if n_arrangements < FEWEST_ARRANGEMENTS:

@@ -21,12 +21,12 @@ DAMPING = 0.5  # first A, of every latent with itself
 class Means(NamedTuple):
     """Of one animal: mean over trials at each condition and bin, over how many, and each unit's variances.
 
-    mean (K, T, N), 0 where there is none; count (K, T, N); grand, total, within (N,): mean over all, variance over
+    mean (K, T, N), 0 where there is none; n_trials (K, T, N); grand, total, within (N,): mean over all, variance over
     all, and variance between trials of one condition.
     """
 
     mean: np.ndarray
-    count: np.ndarray
+    n_trials: np.ndarray
     grand: np.ndarray
     total: np.ndarray
     within: np.ndarray
@@ -103,10 +103,10 @@ def correlation_start(animals: Mapping[str, tuple[Observed, Means]], d: int) -> 
     """
     columns = []
     for _, means in animals.values():
-        scale, has = noise_floor(means) / FLOOR, means.count.reshape(-1, len(means.grand)) > 0
+        scale, has = noise_floor(means) / FLOOR, means.n_trials.reshape(-1, len(means.grand)) > 0
         flat = np.where(has, means.mean.reshape(has.shape) - means.grand, 0.0) / np.sqrt(scale)
         left, s, _ = np.linalg.svd(flat, full_matrices=False)
-        usual = np.mean(means.within / scale) * np.sum(1 / means.count[means.count > 0]) / len(means.grand)
+        usual = np.mean(means.within / scale) * np.sum(1 / means.n_trials[means.n_trials > 0]) / len(means.grand)
         weight = s / np.sqrt(s**2 + usual + 1e-300)
         columns.append((left * weight, has.any(axis=1)))
     rows = np.array([has for _, has in columns])
@@ -131,7 +131,7 @@ def correlation_start(animals: Mapping[str, tuple[Observed, Means]], d: int) -> 
 def _regressed(means: Means, shared: np.ndarray) -> Loadings:
     """Loadings of one animal by regression of its condition means on latents (K T, d)."""
     d, n_units = shared.shape[1], len(means.grand)
-    count = means.count.reshape(-1, n_units)
+    count = means.n_trials.reshape(-1, n_units)
     design = np.column_stack([shared, np.ones(len(shared))])
     squares = np.einsum("ru,ri,rj->uij", count, design, design, optimize=True) + 1e-2 * np.eye(d + 1)
     row = np.linalg.solve(squares, np.einsum("ru,ri->ui", count * means.mean.reshape(count.shape), design)[:, :, None])
@@ -166,14 +166,14 @@ def _bin_covariance(data: Observed, means: Means) -> np.ndarray:
 
 def _latents_of_means(animals: Mapping[str, tuple[Observed, Means]], loadings: Mapping[str, Loadings]) -> np.ndarray:
     """Factor scores of the condition means, averaged over the animals that have them (K, T, d)."""
-    total, n = 0.0, 0.0
+    total, n = np.zeros(1), np.zeros(1)
     for name, (_, means) in animals.items():
         C, offset, R = loadings[name]
-        weight = (means.count > 0) / R
+        weight = (means.n_trials > 0) / R
         d = C.shape[1]
         products = (C[:, :, None] * C[:, None, :]).reshape(len(C), -1)
         seen = (weight @ products).reshape(*weight.shape[:2], d, d) + np.eye(d)
         scores = np.linalg.solve(seen, ((weight * (means.mean - offset)) @ C)[..., None])[..., 0]
-        has = (means.count > 0).any(axis=2)[..., None]
+        has = np.any(means.n_trials > 0, axis=2, keepdims=True)
         total, n = total + scores * has, n + has
     return total / np.maximum(n, 1)

@@ -1,0 +1,1 @@
+"""Tests of alignment; a package, so that its modules share helpers."""

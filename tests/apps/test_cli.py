@@ -321,7 +321,7 @@ def test_what_comes_next_can_be_typed_where_the_program_is_not_on_the_path(monke
 
 def test_demo_makes_a_lab_and_a_report(mitral, monkeypatch):
     """The first command that anybody runs; here on mice of few units, and as a program."""
-    small = functools.partial(simulate_olfactory_lab, n_units=(6, 8), concentrations=(0.1,))
+    small = functools.partial(simulate_olfactory_lab, n_units=(6, 8), concentrations=(0.01, 0.1))
     monkeypatch.setattr("mitral.apps.demo.simulate_olfactory_lab", small)
     done = mitral("demo", "--json")
     assert done.code == 0 and done.value["report"] == "mitral-demo/report.html"
@@ -388,7 +388,7 @@ def test_fetch_from_a_folder_without_the_files_says_so(mitral, tmp_path):
         ("name.x=1", 3, ("--set name.x=1", "SECTION.KEY=VALUE")),
         ("decoding.parameters.alpha=1", 3, ("decoder 'nearest_centroid' has no parameter 'alpha'",)),
         ("decoding.decoder=ldaa", 2, ("unknown decoder 'ldaa'", "Nearest: 'lda'")),
-        ("trajectory.reducer=umapp", 2, ("unknown reducer 'umapp'", "'pca'")),
+        ("trajectory.reducer=umapp", 2, ("unknown reducer 'umapp'", "'umap'")),
         ("decoding.metric=acuracy", 2, ("metric 'acuracy'", "Nearest: ", "'accuracy'")),
         ('data.sessions=["mouse-7"]', 2, ("no session", "'mouse-7'", "Nearest: 'mouse-")),
         ("activity.event=sniff_onset", 4, ("'mouse-1'", "'sniff_onset'", "'inhalation_onset'")),

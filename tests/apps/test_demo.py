@@ -23,7 +23,8 @@ from mitral.datasets.store import Store
 COMMAND = [sys.executable, "-P", "-c", "from mitral.apps.cli import main; main()", "demo", "--json", "--folder"]
 
 
-SMALL = {"n_units": (6, 8), "concentrations": (0.1,)}
+SMALL = {"n_units": (6, 8), "concentrations": (0.01, 0.1)}
+COMMITS = 13  # five sessions, a result for each, two across animals, the study
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_the_demo_runs_again_in_its_folder(small, made):
     """Nothing is computed or saved twice; the same names and numbers come out."""
     value, _, _ = small(made.folder)
     assert value == made.value
-    assert Store(made.folder / "lab").position == 11
+    assert Store(made.folder / "lab").position == COMMITS
 
 
 def test_the_demo_takes_no_place_that_is_taken(small, made, tmp_path):
@@ -120,9 +121,9 @@ def test_the_real_demo_survives_being_stopped(tmp_path):
     assert running.returncode == 143 and b"Traceback" not in err
     assert json.loads(out)["error"]["exit_code"] == 143
     store = Store(tmp_path / "d" / "lab")
-    assert store.verify() == [] and 3 <= store.position < 11
+    assert store.verify() == [] and 3 <= store.position < COMMITS
     seconds, values = zip(*(timed(tmp_path) for _ in range(2)), strict=True)
-    assert values[0] == values[1] and store.refresh() == 11 and store.verify() == []
+    assert values[0] == values[1] and store.refresh() == COMMITS and store.verify() == []
     assert seconds[0] < 120 and seconds[1] < 0.9 * seconds[0]
     assert os.path.getsize(tmp_path / "d" / "report.html") < 25e6
     for row in values[0]["populations"]:

@@ -42,9 +42,7 @@ def test_labels_in_runs_are_said(make_activity):
 
 def test_classes_that_a_fold_does_not_test_are_said(make_activity):
     """Blocks of one odor each: every fold tests one class, so its score is no accuracy over both."""
-    activity = make_activity().assign_coords(
-        odor=("trial", np.arange(40) // 5 % 2), run=("trial", np.arange(40) // 5)
-    )
+    activity = make_activity().assign_coords(odor=("trial", np.arange(40) // 5 % 2), run=("trial", np.arange(40) // 5))
     said = said_of(activity, leave_one_group_out(activity, target="odor", group="run"))
     assert any("8 of 8 folds test only some of the classes" in each for each in said)
     assert any("arranged in 1 ways inside the folds and groups" in each for each in said)

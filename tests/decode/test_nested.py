@@ -216,9 +216,12 @@ def test_probabilities_can_choose(make_activity):
     result = cross_validate_nested(activity, "odor", LDA, folds, settings=SHRINKAGE, metric="log_loss")
     assert_array_equal(result["chosen"], result["inner_score"].values.argmin(axis=1))
     assert_allclose(result["probability"].values[folds.values == TEST].sum(axis=1), 1.0)
-    assert with_nested_null(
-        result, activity, LDA, folds, settings=SHRINKAGE, n_permutations=2, random_state=0
-    ).sizes["permutation"] == 2
+    assert (
+        with_nested_null(result, activity, LDA, folds, settings=SHRINKAGE, n_permutations=2, random_state=0).sizes[
+            "permutation"
+        ]
+        == 2
+    )
 
 
 def test_two_workers_equal_one(make_activity, map_over_processes):
