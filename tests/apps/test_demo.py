@@ -51,10 +51,10 @@ def made(small, tmp_path_factory):
 
 
 def test_the_demo_leaves_a_store_and_a_report(made):
-    """Five mice, five results and a study in a sound store; one report that holds them; other files stay."""
+    """Five mice, results within and across animals and a study in a sound store; one report; other files stay."""
     store = Store(made.folder / "lab")
     assert store.sessions()["session"].tolist() == [f"mouse-{number}" for number in range(1, 6)]
-    assert store.results()["kind"].tolist() == ["decoding"] * 5 + ["study"]
+    assert store.results()["kind"].tolist() == ["decoding"] * 5 + ["transfer_curve", "transfer", "study"]
     assert store.verify() == []
     report = (made.folder / "report.html").read_text(encoding="utf-8")
     assert "odor identity in five mice" in report and "mouse-5" in report
