@@ -21,6 +21,7 @@ ALIGNERS = {
     "generalised_cca": "mitral.align.generalised_cca:GeneralisedCCA",
     "gromov_wasserstein": "mitral.align.transport:GromovWasserstein",
     "mixture_lds": "mitral.align.mixture_lds:MixtureLDS",
+    "multi_session_cebra": "mitral.align.multi_session_cebra:MultiSessionCEBRA",
     "none": "mitral.align.none:Unaligned",
     "procrustes": "mitral.align.procrustes:Procrustes",
     "ridge": "mitral.align.ridge:RidgeToShared",

@@ -17,10 +17,11 @@ from mitral.datasets.tables import resolve
 
 QUICK = {
     "mixture_lds": {"max_iterations": 5},
+    "multi_session_cebra": {"n_iterations": 3, "batch_size": 32},
     "shared_private": {"n_components": 1},
     "gromov_wasserstein": {"n_starts": 3},
 }
-LIBRARIES = {"sinkhorn": "ot", "gromov_wasserstein": "ot"}
+LIBRARIES = {"sinkhorn": "ot", "gromov_wasserstein": "ot", "multi_session_cebra": "cebra"}
 HEAVY = {"torch", "cebra", "ot", "pandas", "xarray"}
 
 

@@ -22,10 +22,11 @@ from mitral.decode import cross_validate, make_decoder, make_reducer
 
 QUICK = {
     "mixture_lds": {"max_iterations": 3},
+    "multi_session_cebra": {"n_iterations": 3, "batch_size": 32},
     "shared_private": {"n_components": 1},
     "gromov_wasserstein": {"n_starts": 1},
 }
-LIBRARIES = {"sinkhorn": "ot", "gromov_wasserstein": "ot"}
+LIBRARIES = {"sinkhorn": "ot", "gromov_wasserstein": "ot", "multi_session_cebra": "cebra"}
 HUGE = 1e6
 
 

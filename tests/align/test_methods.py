@@ -21,6 +21,7 @@ from mitral.decode import make_reducer
 # "none" is no alignment; the models of dynamics are fitted by EM, and have tests of their own
 CLOSED_FORM = ["cca", "generalised_cca", "procrustes", "ridge", "similarity", "srm"]
 BY_TRANSPORT = ["gromov_wasserstein", "sinkhorn"]
+MODELS = ["mixture_lds", "multi_session_cebra", "shared_private"]  # tests of their own
 
 
 def rotation(n, seed):
@@ -414,4 +415,4 @@ def test_transport_without_its_library_says_what_to_install(monkeypatch):
 
 def test_every_entry_has_a_place_in_these_tests():
     """A new aligner is added to a list above, or has tests of its own."""
-    assert set(ALIGNERS) == {*CLOSED_FORM, *BY_TRANSPORT, "none", "mixture_lds", "shared_private"} & set(ALIGNERS)
+    assert set(ALIGNERS) == {*CLOSED_FORM, *BY_TRANSPORT, "none", *MODELS} & set(ALIGNERS)
