@@ -63,6 +63,7 @@ def draw(cost: dict[str, np.ndarray], path: Path) -> None:
             axes.plot(sizes, 1e3 * seconds, marker="o", markersize=3, color=BLUE, label="measured")
             axes.plot(sizes, 1e3 * seconds[-1] * sizes / sizes[-1], linestyle=":", color=GREY, label="linear")
             axes.set(xscale="log", yscale="log", xlabel=f"number of {grows}", xticks=SIZES[grows])
+            axes.set(yticks=(3, 10, 30), ylim=(2, 60))
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter("{x:g}")
                 axis.set_minor_formatter("")
