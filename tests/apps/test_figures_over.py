@@ -5,9 +5,12 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import xarray as xr
+from sklearn.model_selection import KFold
 
 from mitral.apps.figures import save_figure
+from mitral.datasets import folds_from_splitter
 from mitral.datasets.errors import SchemaError
+from mitral.decode import make_reducer, select_latents
 
 ATTRS = {"session": "s", "event": "inhalation_onset", "bin_width_s": 0.1, "metric": "balanced_accuracy", "chance": 0.25}
 
@@ -79,6 +82,27 @@ def test_a_curve_says_what_its_band_is_over_and_which_size_was_chosen(tmp_path):
     said = words(save_figure("curve", {"mouse-1": fitted}, tmp_path / "a.svg"))
     for part in ("number of units", "middle 95 % over random draws", "fitted saturation", "chosen: 4", "mouse-1"):
         assert part in said
+
+
+def test_the_curve_over_numbers_of_latents_marks_the_chosen_one(tmp_path):
+    """What ``select_latents`` gives is drawn as it is: two strong latents in 8 units."""
+    rng = np.random.default_rng(0)
+    values = 3 * rng.normal(size=(30, 4, 2)) @ rng.normal(size=(2, 8)) + rng.normal(size=(30, 4, 8))
+    activity = xr.DataArray(
+        values,
+        dims=("trial", "time", "unit"),
+        coords={
+            "trial": np.arange(30),
+            "time": 0.1 * np.arange(4),
+            "unit": [f"s/u{unit}" for unit in range(8)],
+            "odor": ("trial", np.arange(30) % 2),
+        },
+        attrs={"session": "s", "animal": "m", "event": "onset", "bin_width_s": 0.1, "units": "a.u."},
+    )
+    folds = folds_from_splitter(activity, KFold(3), target="odor")
+    found = select_latents(activity, make_reducer("probabilistic_pca"), folds, n_latents=(1, 2, 3, 4))
+    said = words(save_figure("curve", found, tmp_path / "a.svg"))
+    assert "number of latents" in said and "chosen: 2" in said
 
 
 def test_the_same_curve_gives_the_same_bytes(tmp_path):
